@@ -1,0 +1,76 @@
+"""invert_jax: given an encoding of an image, which images does the model consider the same?
+
+A representation maps an image `[H, W, C]`, 0..255, to features; a recipe says how to go back; `invert` finds one
+image with given features, `sample` many:
+
+    import invert_jax as ij
+
+    photograph = ij.load_image("photograph.jpg", size=227)
+    conv4 = ij.alexnet(layer="conv4")
+    recipe = ij.recipes.default(conv4)
+    found = ij.sample(
+        jax.random.key(0), conv4, conv4(photograph), recipe, image_shape=photograph.shape, num_restarts=8
+    )
+    found.image, found.error  # [8, 227, 227, 3], [8]
+"""
+
+from invert_jax import (
+    figures,
+    images,
+    inversion,
+    layers,
+    losses,
+    masks,
+    metrics,
+    objective,
+    optimizers,
+    parameterizations,
+    receptive_field,
+    recipes,
+    regularizers,
+    sampling,
+    weights,
+)
+from invert_jax.images import load_image, sample_image, save_image
+from invert_jax.inversion import invert
+from invert_jax.representations import alexnet, dsift, from_flax, from_function, hog, random_alexnet_params
+from invert_jax.sampling import sample
+from invert_jax.types import Preimage, Recipe, Representation
+from invert_jax.weights import load_params, save_params
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "Preimage",
+    "Recipe",
+    "Representation",
+    "__version__",
+    "alexnet",
+    "dsift",
+    "figures",
+    "from_flax",
+    "from_function",
+    "hog",
+    "images",
+    "inversion",
+    "invert",
+    "layers",
+    "load_image",
+    "load_params",
+    "losses",
+    "masks",
+    "metrics",
+    "objective",
+    "optimizers",
+    "parameterizations",
+    "random_alexnet_params",
+    "receptive_field",
+    "recipes",
+    "regularizers",
+    "sample",
+    "sample_image",
+    "sampling",
+    "save_image",
+    "save_params",
+    "weights",
+]

@@ -1,0 +1,55 @@
+"""Eq. 2 and its kin: how far features are from their target.
+
+Every loss has the signature `loss(features, target, mask=None) -> scalar`, with features and target `[F...]` and
+`mask` boolean `[F...]` (None for all). A zero target leaves a loss unnormalized (its divisor becomes 1).
+"""
+
+import jax
+import jax.numpy as jnp
+
+from invert_jax import numerics
+
+
+def _masked(values, mask):
+    return values if mask is None else jnp.where(mask, values, 0)
+
+
+def _or_one(normalizer):
+    return jnp.where(normalizer > 0, normalizer, 1)
+
+
+def squared_distance(features: jax.Array, target: jax.Array, mask: jax.Array | None = None) -> jax.Array:
+    """Normalized squared Euclidean distance, eq. 3's first term: `|m (y - y0)|^2 / |m y0|^2`.
+
+    >>> float(squared_distance(jnp.array([1.0, 3.0]), jnp.array([1.0, 1.0])))
+    2.0
+    """
+    return jnp.sum(_masked(features - target, mask) ** 2) / _or_one(jnp.sum(_masked(target, mask) ** 2))
+
+
+def l1_distance(features: jax.Array, target: jax.Array, mask: jax.Array | None = None) -> jax.Array:
+    """Normalized L1 distance, `|m (y - y0)|_1 / |m y0|_1`; its subgradient is 0 where they agree.
+
+    >>> float(l1_distance(jnp.array([1.0, 3.0]), jnp.array([1.0, 1.0])))
+    1.0
+    """
+    return jnp.sum(jnp.abs(_masked(features - target, mask))) / _or_one(jnp.sum(jnp.abs(_masked(target, mask))))
+
+
+def inner_product(features: jax.Array, target: jax.Array, mask: jax.Array | None = None) -> jax.Array:
+    """Negative correlation with the target, `-<m y, m y0> / |m y0|^2`: -1 at the target, unbounded below.
+
+    >>> float(inner_product(jnp.array([1.0, 3.0]), jnp.array([1.0, 1.0])))
+    -2.0
+    """
+    product = jnp.sum(_masked(features * target, mask))
+    return -product / _or_one(jnp.sum(_masked(target, mask) ** 2))
+
+
+def activation(features: jax.Array, target: jax.Array, mask: jax.Array | None = None) -> jax.Array:
+    """Activation maximization: `-sum(m y) / |m y0|`, the chosen neurons driven up; the target only sets the unit.
+
+    >>> float(activation(jnp.array([1.0, 3.0]), jnp.array([4.0, 0.0]), jnp.array([True, False])))
+    -0.25
+    """
+    return -jnp.sum(_masked(features, mask)) / _or_one(numerics.norm(_masked(target, mask)))

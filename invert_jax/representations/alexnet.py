@@ -1,0 +1,164 @@
+"""CNN-A (AlexNet in Caffe's reference order) with its 20 named taps: Mahendran & Vedaldi, Table 2."""
+
+import dataclasses
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import linen as nn
+
+from invert_jax import checks, layers, ops, weights
+from invert_jax.types import Features, Image, Params, Representation
+
+_CONVOLUTIONS = tuple(layer for layer in layers.CNN_A if layer.kind == "conv")
+
+
+class AlexNet(nn.Module):
+    """CNN-A on one RGB image: `image [H, W, 3], 0..255 -> {tap name: features [h, w, c]}`.
+
+    The fully connected layers are convolutions of full size, so larger images give larger maps. Flipping to
+    BGR and subtracting the mean happen inside.
+
+    Attributes:
+      widths: output channels of conv1..conv5, fc6..fc8.
+      mean_shape: shape of the mean, `(3,)` or `(H, W, 3)`, BGR.
+      until: the last tap to compute.
+    """
+
+    widths: tuple[int, ...] = tuple(layer.width for layer in _CONVOLUTIONS)
+    mean_shape: tuple[int, ...] = (3,)
+    until: str = "fc8"
+
+    @nn.compact
+    def __call__(self, image: Image) -> dict[str, Features]:
+        """Every tap up to `until`."""
+        mean = self.param("mean", nn.initializers.zeros, self.mean_shape)
+        x = (image[..., ::-1] - mean.reshape((1,) * (3 - mean.ndim) + mean.shape))[None]
+        widths, taps = iter(self.widths), {}
+        for layer in layers.up_to(self.until):
+            if layer.kind == "conv":
+                x = _Convolution(layer, next(widths), name=layer.name)(x)
+            elif layer.kind == "relu":
+                x = jax.nn.relu(x)
+            elif layer.kind == "pool":
+                x = ops.max_pool(x, size=layer.size, stride=layer.stride)
+            else:
+                x = ops.local_response_norm(x)
+            taps[layer.name] = x[0]
+        return taps
+
+
+class _Convolution(nn.Module):
+    layer: layers.Layer
+    width: int
+
+    @nn.compact
+    def __call__(self, x):
+        shape = (self.layer.size, self.layer.size, x.shape[-1] // self.layer.groups, self.width)
+        kernel = self.param("kernel", nn.initializers.he_normal(), shape)
+        bias = self.param("bias", nn.initializers.zeros, (self.width,))
+        return ops.conv2d(
+            x, kernel, bias, stride=self.layer.stride, padding=self.layer.padding, groups=self.layer.groups
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class Tap:
+    """One named output of a network: what `Representation.apply` holds for CNN-A."""
+
+    module: AlexNet
+    layer: str
+
+    def __call__(self, params: Params, image: Image) -> Features:
+        """Features of the tap."""
+        need = layers.smallest_input(layers.up_to(self.layer))
+        checks.require_image(image, channels=3, min_side=need, what=f"CNN-A at {self.layer}")
+        if len(self.module.mean_shape) == 3 and image.shape != self.module.mean_shape:
+            raise ValueError(
+                f"These CNN-A weights carry a mean image of shape {self.module.mean_shape}; the image is "
+                f"{image.shape}: resize the image to that size."
+            )
+        taps: Any = self.module.apply({"params": params}, image)
+        return taps[self.layer]
+
+
+def alexnet(params: Params | None = None, *, layer: str = "fc8") -> Representation:
+    """CNN-A at one of its 20 layers.
+
+    Args:
+      params: `{"conv1": {"kernel", "bias"}, ..., "fc8": ..., "mean"}`, from `load_params` or
+        `random_alexnet_params`; None is the bundled small network (not the paper's: see its model card).
+      layer: conv1 relu1 pool1 norm1 conv2 relu2 pool2 norm2 conv3 relu3 conv4 relu4 conv5 relu5 pool5 fc6 relu6
+        fc7 relu7 fc8.
+
+    Returns:
+      A representation of RGB images `[H, W, 3]`, 0..255, 227x227 in the paper; features `[h, w, c]`
+      (`[1, 1, c]` at fc6..fc8 of a 227x227 image). Its center is the network's mean, in RGB.
+
+    Raises:
+      ValueError: an unknown layer, or weights with a missing, extra, misshapen or non-finite array.
+
+    Source: Mahendran & Vedaldi 2015, Table 2; Jia et al. 2014.
+
+    >>> alexnet(layer="conv3")(jnp.zeros((227, 227, 3))).shape
+    (13, 13, 384)
+    """
+    checks.require_choice(layer, layers.NAMES, "CNN-A layer")
+    if params is None:
+        params = weights.bundled()
+    widths, mean_shape = _read_shapes(params)
+    network = AlexNet(widths, mean_shape)
+    merged: Any = weights.merge(params, _expected(network))
+    needed = [row.name for row in layers.up_to(layer) if row.kind == "conv"]
+    tap = Tap(AlexNet(widths, mean_shape, until=layer), layer)
+    return Representation(tap, {name: merged[name] for name in [*needed, "mean"]}, merged["mean"][..., ::-1])
+
+
+def random_alexnet_params(key: jax.Array, *, widths: tuple[int, ...] = AlexNet.widths) -> Params:
+    """Untrained CNN-A weights: He-normal kernels, zero biases, the usual mean.
+
+    Args:
+      key: random key.
+      widths: output channels of conv1..conv5, fc6..fc8; the paper's by default (61 million numbers).
+
+    Returns:
+      Params for `alexnet`.
+
+    >>> small = random_alexnet_params(jax.random.key(0), widths=(8, 8, 8, 8, 8, 8, 8, 8))
+    >>> small["conv2"]["kernel"].shape
+    (5, 5, 4, 8)
+    """
+    network = AlexNet(tuple(widths))
+    _expected(network)
+    side = layers.smallest_input(layers.CNN_A)
+    params = network.init(key, jnp.zeros((side, side, 3)))["params"]
+    return {**params, "mean": jnp.asarray([104.0, 117.0, 123.0])}
+
+
+def _read_shapes(params) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Widths and mean shape that the given weights speak of; the paper's where they are silent."""
+
+    def shape(layer, array):
+        entry = params.get(layer, {}) if isinstance(params, dict) else {}
+        return tuple(np.shape(entry.get(array, ()) if isinstance(entry, dict) else ()))
+
+    widths = tuple((shape(layer.name, "kernel") or (layer.width,))[-1] for layer in _CONVOLUTIONS)
+    mean_shape = tuple(np.shape(params["mean"])) if isinstance(params, dict) and "mean" in params else (3,)
+    return widths, mean_shape
+
+
+def _expected(network: AlexNet) -> Params:
+    """The tree of arrays that a network of these widths takes, from abstract initialization."""
+    for before, layer, width in zip(network.widths, _CONVOLUTIONS[1:], network.widths[1:], strict=False):
+        if before % layer.groups or width % layer.groups:
+            raise ValueError(
+                f"CNN-A's {layer.name} has {layer.groups} groups, which do not divide its {before} input and "
+                f"{width} output channels: give widths that are multiples of {layer.groups}."
+            )
+    side = layers.smallest_input(layers.CNN_A)
+    image = jax.ShapeDtypeStruct((side, side, 3), jnp.float32)
+    tree = jax.eval_shape(AlexNet(network.widths).init, jax.random.key(0), image)["params"]
+    if len(network.mean_shape) == 3 and network.mean_shape[-1] == 3:
+        tree["mean"] = jax.ShapeDtypeStruct(network.mean_shape, jnp.float32)
+    return tree

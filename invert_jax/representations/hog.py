@@ -1,0 +1,111 @@
+"""HOG (UoCTTI) and HOGb, as VLFeat 0.9.21 computes them and as the paper's released network does."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import linen as nn
+
+from invert_jax import checks, numerics
+from invert_jax.representations import adapters, orientation
+from invert_jax.types import Features, Image, Representation
+
+VARIANTS = ("vlfeat", "released")
+_CLAMP = 0.2
+
+
+class Hog(nn.Module):
+    """HOG of one gray image; a module without parameters.
+
+    Attributes:
+      cell_size: side of a cell, pixels.
+      num_orientations: undirected orientations, O.
+      binning: `hard`, `bilinear` or `approximate`.
+      variant: `vlfeat` or `released`.
+    """
+
+    cell_size: int
+    num_orientations: int
+    binning: str
+    variant: str
+
+    def __call__(self, image: Image) -> Features:
+        """`image [H, W, 1]`, 0..255 -> `[Hc, Wc, 3 O]`."""
+        released = self.variant == "released"
+        # VLFeat takes images of more than 3 pixels with at least one cell, the released network two cells.
+        smallest = 2 * self.cell_size if released else max(4, self.cell_size - self.cell_size // 2)
+        checks.require_image(image, channels=1, min_side=smallest, what=f"HOG (cell size {self.cell_size})")
+        height, width, _ = image.shape
+        size = self.cell_size
+        if released:
+            gx, gy = (g / 2 for g in orientation.differences(jnp.pad(image[..., 0] - 128, 1)))
+            num_rows, num_columns, first = height // size, width // size, 0
+        else:
+            gx, gy = orientation.differences(image[..., 0])
+            num_rows, num_columns, first = (height + size // 2) // size, (width + size // 2) // size, 1
+        energies = orientation.gate(gx, gy, 2 * self.num_orientations, self.binning)
+        cells = orientation.pool(
+            energies,
+            orientation.triangles(_centers(num_rows, size) - first, size, gx.shape[0]),
+            orientation.triangles(_centers(num_columns, size) - first, size, gx.shape[1]),
+        )
+        return _normalize(cells, released)
+
+
+def _centers(count, size):
+    return np.arange(count) * size + (size - 1) / 2
+
+
+def _normalize(cells, released):
+    """Block normalization, clamping and recombination: directed histograms `[n, m, 2 O]` -> `[n, m, 3 O]`."""
+    half = cells.shape[-1] // 2
+    undirected = cells[..., :half] + cells[..., half:]
+    square = jnp.sum(undirected**2, axis=-1)
+    if not released:
+        square = jnp.pad(square, 1, mode="edge")
+    blocks = square[:-1, :-1] + square[:-1, 1:] + square[1:, :-1] + square[1:, 1:]
+    if released:  # whole blocks only; a factor of zero stands for a missing one
+        factors = jnp.pad(1 / jnp.maximum(numerics.power(blocks, 0.5), 1e-6), 1)
+    else:
+        factors = jax.lax.rsqrt(blocks + 1e-4)
+    corners = factors[:-1, :-1], factors[:-1, 1:], factors[1:, :-1], factors[1:, 1:]
+
+    def recombine(histogram):
+        return sum(jnp.minimum(_CLAMP, histogram * factor[..., None]) for factor in corners) / 2
+
+    return jnp.concatenate([recombine(cells), recombine(undirected)], axis=-1)
+
+
+def hog(
+    *, cell_size: int = 8, num_orientations: int = 9, binning: str = "hard", variant: str = "vlfeat"
+) -> Representation:
+    """Histograms of oriented gradients: HOG, HOGb (`binning="bilinear"`), or the paper's ReLU form.
+
+    Gradients are gated by orientation, pooled bilinearly into cells, normalized by the four 2x2 blocks around
+    each cell, `f = (sum q^2 + 1e-4)^(-1/2)`, clamped at 0.2 and summed over the blocks, halved.
+
+    Args:
+      cell_size: side of a cell, pixels.
+      num_orientations: undirected orientations, O.
+      binning: `hard` (HOG), `bilinear` (HOGb), or `approximate`, `max(0, <g, u_k> - a |g|)`.
+      variant: `vlfeat` is the library, 0.9.21, to float32 rounding; `released` the network of the paper's
+        released code, which drops partial cells and the blocks that reach beyond the image.
+
+    Returns:
+      A representation of gray images `[H, W, 1]`, 0..255; features `[Hc, Wc, 3 O]`: 2 O directed, then O
+      undirected orientations (the 4 texture channels are left out, as in the paper), with
+      `Hc = (H + cell_size // 2) // cell_size`, or `H // cell_size` for `released`.
+
+    Raises:
+      ValueError: an unknown binning or variant, or a size that is not positive.
+
+    Source: Felzenszwalb et al. 2010; Mahendran & Vedaldi 2015, section 3; VLFeat 0.9.21.
+
+    >>> hog()(jnp.zeros((64, 77, 1))).shape
+    (8, 10, 27)
+    """
+    checks.require_choice(binning, orientation.GATINGS, "HOG binning")
+    checks.require_choice(variant, VARIANTS, "HOG variant")
+    checks.require_count(cell_size, "cell_size")
+    checks.require_count(num_orientations, "num_orientations")
+    module = Hog(int(cell_size), int(num_orientations), binning, variant)
+    return adapters.from_flax(module, {}, center=128.0)

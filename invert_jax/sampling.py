@@ -1,0 +1,166 @@
+"""Many restarts: the invariance of a code, sampled. The only batching over restarts in the library.
+
+Restart `r` starts from `fold_in(key, r)` and knows nothing of the others. Restarts run in chunks of a fixed size, the
+last one padded, because XLA's rounding depends on the batch and the descent amplifies rounding: with one chunk
+size, on one kind of device, restart `r` is the same bit for bit whatever ran beside it.
+"""
+
+import functools
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import numpy as np
+from jax.sharding import Mesh, PartitionSpec
+
+from invert_jax import checks, inversion, objective
+from invert_jax.types import Preimage, Recipe, Representation
+
+AXIS = "restarts"
+"""Name of the mesh axis over which restarts are sharded."""
+
+_CHUNK_SIZE = {"cpu": 4}
+_ACCELERATOR_CHUNK_SIZE = 32
+
+_STATES = inversion.State._make((0, 0, None, 0))  # vmap axes: all restarts keep one step count
+_SHARDED, _COPIED = PartitionSpec(AXIS), PartitionSpec()
+_STATE_SPECS = inversion.State._make((_SHARDED, _SHARDED, _COPIED, _SHARDED))
+
+
+class Progress(NamedTuple):
+    """What `sample` tells its callback.
+
+    Attributes:
+      restarts: indices of the restarts of this chunk.
+      step: steps they have made.
+      energy: `[len(restarts), 4]`, total, loss, alpha-norm and TV terms at the last step; zeros before the first.
+      image: `[len(restarts), H, W, C]`, 0..255.
+    """
+
+    restarts: range
+    step: int
+    energy: np.ndarray
+    image: np.ndarray
+
+
+def sample(
+    key: jax.Array,
+    representation: Representation,
+    target: jax.Array,
+    recipe: Recipe,
+    *,
+    image_shape: tuple[int, int, int],
+    num_restarts: int,
+    mask: jax.Array | None = None,
+    initial_image: jax.Array | None = None,
+    chunk_size: int | None = None,
+    mesh: Mesh | None = None,
+    callback: Callable[[Progress], None] | None = None,
+    callback_every: int = 10,
+) -> Preimage:
+    """Samples the images that a code does not tell apart: `num_restarts` independent inversions.
+
+    Args:
+      key: random key; restart `r` takes `jax.random.fold_in(key, r)`.
+      representation: what to invert.
+      target: its features to reach, `[F...]`.
+      recipe: how, see `recipes`.
+      image_shape: `(H, W, C)` of the images sought.
+      num_restarts: R.
+      mask: boolean `[F...]`: the neurons that count; None is all of them.
+      initial_image: `[H, W, C]`, 0..255, to start all from instead of noise (they then stay equal).
+      chunk_size: restarts at a time on each device, which bounds memory; None is 4 on CPU, 32 elsewhere.
+      mesh: devices to share the restarts, a mesh with the one axis "restarts"; None is the default device.
+      callback: called with a `Progress` before the first step of every chunk, every `callback_every` steps and after
+        the last.
+      callback_every: steps between calls; no new compilation for another number.
+
+    Returns:
+      A `Preimage` of NumPy arrays with a leading axis R. Leave out restarts whose `finite` is false.
+
+    Raises:
+      ValueError: a count that is not positive, a mesh without the one axis "restarts", or see `objective.make`.
+
+    >>> from invert_jax import recipes, representations
+    >>> hog = representations.hog()
+    >>> image = jnp.tile(jnp.linspace(0, 255, 16)[:, None, None], (1, 16, 1))
+    >>> recipe = recipes.mahendran_vedaldi(stages=((4e-3, 5),))
+    >>> sample(jax.random.key(0), hog, hog(image), recipe, image_shape=image.shape, num_restarts=3).image.shape
+    (3, 16, 16, 1)
+    """
+    checks.require_count(num_restarts, "num_restarts")
+    checks.require_count(callback_every, "callback_every")
+    if chunk_size is None:
+        chunk_size = _CHUNK_SIZE.get(jax.default_backend(), _ACCELERATOR_CHUNK_SIZE)
+    checks.require_count(chunk_size, "chunk_size")
+    if mesh is None:
+        mesh = Mesh(jax.devices()[:1], (AXIS,))
+    if mesh.axis_names != (AXIS,):
+        raise ValueError(f"The mesh has axes {mesh.axis_names}; it must have the one axis {AXIS!r}.")
+    eq3 = objective.make(representation, target, recipe, image_shape=image_shape, mask=mask)
+
+    found, width = [], chunk_size * mesh.size
+    for first in range(0, num_restarts, width):
+        restarts = range(first, min(first + width, num_restarts))
+        states = _init(key, first + np.arange(width, dtype=np.int32), eq3, recipe, initial_image, mesh=mesh)
+        for stop in range(0, recipe.num_steps, callback_every) if callback else ():
+            states = _run(eq3, recipe, states, stop, mesh=mesh)
+            _report(callback, restarts, eq3, recipe, states)
+        states = _run(eq3, recipe, states, recipe.num_steps, mesh=mesh)
+        if callback:
+            _report(callback, restarts, eq3, recipe, states)
+        found.append(_first(len(restarts), jax.device_get(_finish(eq3, recipe, states, mesh=mesh))))
+    return jax.tree.map(lambda *leaves: np.concatenate(leaves), *found)
+
+
+def _first(count, chunk):
+    return jax.tree.map(lambda leaf: leaf[:count], chunk)
+
+
+def _report(callback, restarts, eq3, recipe, states):
+    count, step = len(restarts), int(states.step)
+    energy = np.asarray(states.energy[:, max(step - 1, 0)])[:count]
+    callback(Progress(restarts, step, energy, np.asarray(_images(eq3, recipe, states.z))[:count]))
+
+
+@functools.partial(jax.jit, static_argnames="mesh")
+def _init(key, indices, eq3, recipe, initial_image, *, mesh):
+    def start(key, index, eq3, recipe, initial_image):
+        return inversion.init(jax.random.fold_in(key, index), eq3, recipe, initial_image=initial_image)
+
+    batched = jax.vmap(start, in_axes=(None, 0, None, None, None), out_axes=_STATES)
+    return jax.shard_map(
+        batched,
+        mesh=mesh,
+        in_specs=(_COPIED, _SHARDED, _COPIED, _COPIED, _COPIED),
+        out_specs=_STATE_SPECS,
+        check_vma=False,
+    )(key, indices, eq3, recipe, initial_image)
+
+
+@functools.partial(jax.jit, static_argnames="mesh", donate_argnames="states")
+def _run(eq3, recipe, states, stop, *, mesh):
+    def advance(eq3, recipe, state, stop):
+        return inversion.run(eq3, recipe, state, stop=stop)
+
+    batched = jax.vmap(advance, in_axes=(None, None, _STATES, None), out_axes=_STATES)
+    return jax.shard_map(
+        batched,
+        mesh=mesh,
+        in_specs=(_COPIED, _COPIED, _STATE_SPECS, _COPIED),
+        out_specs=_STATE_SPECS,
+        check_vma=False,
+    )(eq3, recipe, states, stop)
+
+
+@functools.partial(jax.jit, static_argnames="mesh")
+def _finish(eq3, recipe, states, *, mesh):
+    batched = jax.vmap(inversion.finish, in_axes=(None, None, _STATES))
+    return jax.shard_map(
+        batched, mesh=mesh, in_specs=(_COPIED, _COPIED, _STATE_SPECS), out_specs=_SHARDED, check_vma=False
+    )(eq3, recipe, states)
+
+
+@jax.jit
+def _images(eq3, recipe, z):
+    return jax.vmap(lambda z: eq3.to_image(recipe.parameterization.decode(z)))(z)

@@ -1,0 +1,142 @@
+"""The records that the rest of the library passes around, and the contracts of its callables.
+
+Letters: `H W C` image height, width, channels; `F...` feature shape; `R` restarts; `T` steps.
+Images that users see are float32 `[H, W, C]`, RGB or one gray channel, intensity 0..255.
+"""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+
+from invert_jax import checks
+
+Image = jax.Array
+"""float32 `[H, W, C]`, intensity 0..255."""
+
+Features = jax.Array
+"""float32 `[F...]`, whatever a representation returns."""
+
+Params = Any
+"""A pytree of arrays."""
+
+Loss = Callable[[Features, Features, jax.Array | None], jax.Array]
+"""`loss(features, target, mask) -> scalar`; `mask` is boolean `[F...]` or None for all."""
+
+Schedule = Callable[[jax.Array], jax.Array]
+"""`schedule(step) -> learning rate`, as in optax."""
+
+OptimizerFactory = Callable[[Schedule], Any]
+"""`factory(learning_rate) -> optax.GradientTransformation`, as `optax.adam` and `optax.sgd` are."""
+
+
+_STATIC = {"static": True}
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Representation:
+    """A function of an image, with its weights: what is to be inverted.
+
+    Attributes:
+      apply: `apply(params, image [H, W, C]) -> features [F...]`; static, hashable by value.
+      params: pytree of arrays that `apply` needs (leaves: new weights never retrace).
+      center: the intensity, 0..255, about which images are regularized: a scalar, `[C]` or `[H, W, C]`.
+    """
+
+    apply: Callable[[Params, Image], Features] = dataclasses.field(metadata=_STATIC)
+    params: Params
+    center: jax.Array
+
+    def __call__(self, image: Image) -> Features:
+        """Features `[F...]` of one image `[H, W, C]`, 0..255.
+
+        Raises:
+          ValueError: not `[H, W, C]`, a shape that the representation cannot take, or non-finite values.
+        """
+        checks.require_image(image)
+        checks.require_finite(image, "image")
+        return _apply(self, jax.numpy.asarray(image, "float32"))
+
+    def feature_shape(self, image_shape: tuple[int, int, int]) -> tuple[int, ...]:
+        """Shape of the features of an image of shape `[H, W, C]`, without computing them."""
+        return _apply.eval_shape(self, jax.ShapeDtypeStruct(tuple(image_shape), "float32")).shape
+
+
+@jax.jit
+def _apply(representation, image):
+    return representation.apply(representation.params, image)
+
+
+class Parameterization(NamedTuple):
+    """How an image is spelled by the variable `z` that is optimized; pure functions at module level.
+
+    The image is handed over as `x = (image - center) / sigma`, of about unit Euclidean norm.
+
+    Attributes:
+      init: `init(key, image_shape) -> z`, a random start.
+      encode: `encode(x) -> z`, so that `decode(encode(x))` is `x`.
+      decode: `decode(z) -> x [H, W, C]`.
+    """
+
+    init: Callable[[jax.Array, tuple[int, ...]], Any]
+    encode: Callable[[jax.Array], Any]
+    decode: Callable[[Any], jax.Array]
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Recipe:
+    """How to invert: eq. 3's terms and the descent, as data. Change a field with `dataclasses.replace`.
+
+    Numbers are leaves (a new value does not retrace); what shapes the computation is static.
+
+    Attributes:
+      rates: learning rate of each stage.
+      steps: number of steps of each stage (static).
+      lambda_tv: weight of TV^beta in eq. 3's units, where the image has about unit norm.
+      lambda_alpha: weight of the alpha-norm in the same units; None follows the balancing rule of section 2.
+      sigma: Euclidean norm of a typical centered image; None is 68.92 sqrt(H W C).
+      alpha: exponent of the alpha-norm (static).
+      beta: exponent of TV^beta (static).
+      loss: compares features with their target (static).
+      optimizer: makes the optax transformation from a learning-rate schedule (static).
+      parameterization: how the image is spelled (static).
+    """
+
+    rates: tuple[float, ...]
+    steps: tuple[int, ...] = dataclasses.field(metadata=_STATIC)
+    lambda_tv: float
+    lambda_alpha: float | None
+    sigma: float | None
+    alpha: float = dataclasses.field(metadata=_STATIC)
+    beta: float = dataclasses.field(metadata=_STATIC)
+    loss: Loss = dataclasses.field(metadata=_STATIC)
+    optimizer: OptimizerFactory = dataclasses.field(metadata=_STATIC)
+    parameterization: Parameterization = dataclasses.field(metadata=_STATIC)
+
+    @property
+    def num_steps(self) -> int:
+        """T, the number of steps of all stages."""
+        return sum(self.steps)
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Preimage:
+    """What an inversion found. Many restarts carry a leading axis `R` on every field.
+
+    Attributes:
+      image: `[H, W, C]`, intensity 0..255, not clipped.
+      features: `[F...]`, the representation of `image`.
+      error: relative error `|m (features - target)| / |m target|`, a scalar.
+      energy: `[T, 4]`: total, loss, alpha-norm term, TV term, each before the step of that row.
+      finite: whether image, features and every energy are finite; leave out a restart that is not.
+    """
+
+    image: jax.Array
+    features: jax.Array
+    error: jax.Array
+    energy: jax.Array
+    finite: jax.Array

@@ -1,0 +1,56 @@
+"""Weights of CNN-A (Caffe's AlexNet): readers `path -> params`, and the check that params fit a network.
+
+Params are a plain nested dict, `{"conv1": {"kernel": [11, 11, 3, 96], "bias": [96]}, ..., "mean": [3]}`:
+float32 kernels in HWIO (input channels per group), conv1's input channels and the mean image in BGR order,
+as Caffe has them. No pickle is ever loaded.
+"""
+
+import os
+import pathlib
+
+from invert_jax.types import Params
+from invert_jax.weights.archive import read_npz, save_params
+from invert_jax.weights.matching import merge
+from invert_jax.weights.matconvnet import read_mat
+from invert_jax.weights.pinned import bundled, verify
+
+__all__ = ["bundled", "load_params", "merge", "save_params", "verify"]
+
+_READERS = {".npz": read_npz, ".mat": read_mat}
+
+
+def load_params(path: str | os.PathLike) -> Params:
+    """Reads the weights of CNN-A from a file; its extension says which kind it is.
+
+    * `.npz`: `NAME/kernel`, `NAME/bias` and `mean`, as `save_params` writes them; or the int8 layout
+      `NAME/q`, `NAME/s`, `NAME/b`, where `kernel = q * s` (see `archive.read_npz`).
+    * `.mat`: MatConvNet's `imagenet-caffe-ref.mat`, `imagenet-caffe-alex.mat` and
+      `places-caffe-ref-upgraded.mat` (see `matconvnet.read_mat`; needs scipy).
+
+    Args:
+      path: the weight file.
+
+    Returns:
+      Params: nested dict of float32 NumPy arrays, kernels HWIO, conv1 and mean in BGR order.
+
+    Raises:
+      FileNotFoundError: there is no such file.
+      ValueError: a directory, another extension, or a file that is damaged or holds something else.
+      ImportError: a `.mat` file, and scipy is not installed.
+
+    >>> import tempfile, numpy as np
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     save_params(f"{folder}/a.npz", {"mean": np.array([104, 117, 123])})
+    ...     load_params(f"{folder}/a.npz")["mean"].tolist()
+    [104.0, 117.0, 123.0]
+    """
+    path = pathlib.Path(path)
+    kinds = " or ".join(_READERS)
+    if path.is_dir():
+        raise ValueError(f"{path} is a directory; give the path of one {kinds} weight file.")
+    if not path.exists():
+        raise FileNotFoundError(f"There is no weight file {path}; give the path of a {kinds} file.")
+    reader = _READERS.get(path.suffix.lower())
+    if reader is None:
+        raise ValueError(f"{path} has extension {path.suffix!r}; weights are read from {kinds}: convert the file.")
+    return reader(path)

@@ -1,0 +1,121 @@
+"""MatConvNet's .mat networks: SimpleNN, in the layout before and after its beta 17."""
+
+import os
+import pathlib
+from typing import TypeGuard
+
+import numpy as np
+
+from invert_jax.types import Params
+
+_LAYERS = ("conv1", "conv2", "conv3", "conv4", "conv5", "fc6", "fc7", "fc8")
+_FILES = "imagenet-caffe-ref.mat, imagenet-caffe-alex.mat or places-caffe-ref-upgraded.mat"
+
+
+def read_mat(path: str | os.PathLike) -> Params:
+    """Reads CNN-A from a MatConvNet SimpleNN file, in Caffe's channel order.
+
+    Layers are found by name, conv1 ... fc8. Their filters are [H, W, in, out] in MATLAB, which is HWIO
+    (fc6 is [6, 6, 256, out]: fully connected layers are convolutions there too). Before beta 17 a layer
+    has `filters` and `biases`, and the mean is `normalization.averageImage`; since then `weights =
+    {filters, biases}` and `meta.normalization.averageImage`. MatConvNet's importer turned conv1's input
+    channels and the mean image from Caffe's BGR into RGB; this turns both back.
+
+    Order of layers: params do not carry it. `imagenet-caffe-ref.mat` and `places-caffe-ref-upgraded.mat`
+    are Caffe's reference network, which pools and then normalizes, as CNN-A does. `imagenet-caffe-alex.mat`
+    has the same shapes but was trained with normalization *before* pooling: run in CNN-A's order, its
+    conv1 and relu1 are the published network's and every later layer is another network's (on photographs
+    the bundled weights' norm1 moves by 16 to 30 % when the two are swapped): use the reference files for
+    published numbers.
+
+    scipy may crash on an uncompressed file with flipped bits (a file cut short is refused): where a hash is
+    known, call `verify` first.
+
+    Args:
+      path: the .mat file.
+
+    Returns:
+      Params: nested dict of float32 NumPy arrays; "mean" is [3] or [H, W, 3].
+
+    Raises:
+      ImportError: scipy is not installed.
+      ValueError: not a MATLAB file of version 4..7, damaged, or another kind of network.
+    """
+    try:
+        from scipy import io
+    except ImportError as error:
+        raise ImportError(f"Reading {path} needs scipy; install it with: pip install 'invert_jax[mat]'.") from error
+    path = pathlib.Path(path)
+    with open(path, "rb") as file:
+        header = file.read(128)
+    if header.startswith((b"MATLAB 7.3", b"\x89HDF")):
+        raise ValueError(
+            f"{path} is a MATLAB v7.3 (HDF5) file; only v4 to v7 can be read: in MATLAB, "
+            f"net = load('{path.name}'); save('{path.name}', '-struct', 'net', '-v7')."
+        )
+    try:
+        contents = io.loadmat(path, variable_names=["layers", "normalization", "meta", "net"])
+    except Exception as error:  # scipy raises a dozen kinds, as the damage has it
+        raise ValueError(
+            f"{path} is not a MATLAB file of version 4 to 7, or is damaged ({error}); download it again."
+        ) from error
+    net = contents.get("net", contents)
+    layers = _get(net, "layers")
+    if layers is None or layers.dtype != object:
+        raise ValueError(f"{path} has no cell array `layers` (MatConvNet SimpleNN); give {_FILES}.")
+    by_name = {_text(_get(layer, "name")): layer for layer in layers.ravel()}
+    missing = [name for name in _LAYERS if name not in by_name]
+    if missing:
+        raise ValueError(f"{path} has no layer {', '.join(missing)} among {', '.join(by_name)}; give {_FILES}.")
+    kinds = {_text(_get(layer, "type")) for layer in layers.ravel()}
+    if "pool" in kinds and not kinds & {"normalize", "lrn"}:
+        # Names and shapes alone do not tell a network without normalization layers from CNN-A.
+        raise ValueError(f"{path} is a network without local response normalization, not CNN-A; give {_FILES}.")
+    params: dict = {name: _weights(by_name[name], f"{path}: layer {name}") for name in _LAYERS}
+    params["conv1"]["kernel"] = np.ascontiguousarray(params["conv1"]["kernel"][:, :, ::-1])
+    params["mean"] = _mean(net, path)
+    return params
+
+
+def _get(node, *names):
+    """Follows field names down MATLAB structs as scipy reads them; None where one is absent."""
+    for name in names:
+        if isinstance(node, dict):
+            node = node.get(name)
+        elif isinstance(node, np.ndarray) and node.size == 1 and name in (node.dtype.names or ()):
+            node = node[name].item()
+        else:
+            return None
+    return node
+
+
+def _text(node) -> str:
+    return str(node.item()) if isinstance(node, np.ndarray) and node.size == 1 and node.dtype.kind == "U" else ""
+
+
+def _is_numeric(node) -> TypeGuard[np.ndarray]:
+    return isinstance(node, np.ndarray) and node.dtype.kind in "fiu"
+
+
+def _weights(layer, what: str) -> dict[str, np.ndarray]:
+    cell = _get(layer, "weights")
+    pair = [_get(layer, "filters"), _get(layer, "biases")] if cell is None else list(np.ravel(cell))
+    if len(pair) != 2 or not all(map(_is_numeric, pair)):
+        raise ValueError(f"{what} has no numeric filters and biases (or weights {{filters, biases}}); give {_FILES}.")
+    filters, biases = (np.asarray(array, "float32") for array in pair)
+    # MATLAB drops trailing axes of length 1.
+    return {"kernel": filters.reshape(filters.shape + (1,) * (4 - filters.ndim)), "bias": biases.ravel()}
+
+
+def _mean(net, path) -> np.ndarray:
+    image = _get(net, "meta", "normalization", "averageImage")
+    if image is None:
+        image = _get(net, "normalization", "averageImage")
+    if _is_numeric(image) and image.size == 3:
+        image = image.reshape(3)
+    elif not (_is_numeric(image) and image.ndim == 3 and image.shape[2] == 3):
+        given = f"an averageImage of shape {image.shape}" if _is_numeric(image) else "no numeric averageImage"
+        raise ValueError(
+            f"{path} has {given} in its normalization; expected [3], [1, 1, 3] or [H, W, 3]; give {_FILES}."
+        )
+    return np.ascontiguousarray(image[..., ::-1], dtype="float32")

@@ -1,0 +1,425 @@
+"""Reading, writing, resizing: against Pillow, tifffile, and files made by hand byte by byte."""
+
+import io
+import os
+import socket
+import struct
+import zlib
+
+import numpy as np
+import pytest
+import tifffile
+from PIL import Image
+
+from invert_jax import images
+
+
+@pytest.fixture
+def rng():
+    return np.random.default_rng(0)
+
+
+def _png(array, *, depth, color_type):
+    """A PNG of unfiltered rows, written from the format's definition."""
+    height, width = array.shape[:2]
+
+    def chunk(kind, data):
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    rows = array.astype(">u2" if depth == 16 else "u1")
+    header = struct.pack(">IIBBBBB", width, height, depth, color_type, 0, 0, 0)
+    body = zlib.compress(b"".join(b"\0" + row.tobytes() for row in rows))
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", body) + chunk(b"IEND", b"")
+
+
+# --- reading ---
+
+
+@pytest.mark.parametrize("extension", ["png", "bmp", "tiff", "webp"])
+def test_lossless_formats_return_the_pixels(tmp_path, rng, extension):
+    pixels = rng.integers(0, 256, (7, 5, 3), dtype=np.uint8)
+    path = tmp_path / f"a.{extension}"
+    Image.fromarray(pixels).save(path, **({"lossless": True} if extension == "webp" else {}))
+    image = images.load_image(path)
+    assert image.dtype == np.float32
+    assert isinstance(image, np.ndarray)
+    np.testing.assert_array_equal(image, pixels)
+
+
+def test_jpeg_is_within_its_compression(tmp_path):
+    gradient = np.add.outer(np.arange(64.0), np.arange(48.0)).astype(np.uint8)
+    pixels = np.stack([gradient, gradient + 50, 200 - gradient], axis=-1)
+    Image.fromarray(pixels).save(tmp_path / "a.jpg", quality=98, subsampling=0)
+    assert np.abs(images.load_image(tmp_path / "a.jpg") - pixels).max() < 6
+
+
+def test_gif_gives_its_first_frame(tmp_path):
+    frames = [Image.new("L", (6, 4), value) for value in (10, 200)]
+    frames[0].save(tmp_path / "a.gif", save_all=True, append_images=frames[1:])
+    np.testing.assert_array_equal(images.load_image(tmp_path / "a.gif"), np.full((4, 6, 3), 10.0))
+
+
+def test_gray_file_gives_three_equal_channels_or_one(tmp_path, rng):
+    pixels = rng.integers(0, 256, (5, 6), dtype=np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "a.png")
+    np.testing.assert_array_equal(images.load_image(tmp_path / "a.png"), np.stack([pixels] * 3, -1))
+    np.testing.assert_array_equal(images.load_image(tmp_path / "a.png", gray=True), pixels[..., None])
+
+
+def test_one_bit_file_is_black_and_white(tmp_path):
+    Image.fromarray(np.array([[0, 255]], np.uint8)).convert("1").save(tmp_path / "a.png")
+    assert images.load_image(tmp_path / "a.png", gray=True).tolist() == [[[0.0], [255.0]]]
+
+
+def test_transparency_is_laid_over_white(tmp_path):
+    rgba = np.array([[[200, 100, 0, 255], [200, 100, 0, 0], [200, 100, 0, 51]]], np.uint8)
+    Image.fromarray(rgba).save(tmp_path / "a.png")
+    expected = [[[200, 100, 0], [255, 255, 255], [244, 224, 204]]]
+    np.testing.assert_allclose(images.load_image(tmp_path / "a.png"), expected, atol=1e-4)
+
+
+def test_gray_with_alpha_is_laid_over_white(tmp_path):
+    Image.merge("LA", [Image.new("L", (1, 1), 100), Image.new("L", (1, 1), 51)]).save(tmp_path / "a.png")
+    np.testing.assert_allclose(images.load_image(tmp_path / "a.png"), np.full((1, 1, 3), 224.0), atol=1e-4)
+
+
+def test_palette_with_a_transparent_color(tmp_path):
+    picture = Image.fromarray(np.array([[0, 1]], np.uint8), mode=None).convert("P")
+    picture.putpalette([10, 20, 30, 40, 50, 60])
+    picture.save(tmp_path / "a.png", transparency=1)
+    picture.save(tmp_path / "a.gif", transparency=1)
+    for name in ("a.png", "a.gif"):
+        assert images.load_image(tmp_path / name).tolist() == [[[10.0, 20.0, 30.0], [255.0, 255.0, 255.0]]]
+
+
+@pytest.mark.parametrize(("color_type", "channels"), [(0, 1), (2, 3), (6, 4)])
+def test_16_bit_png_is_not_quantized(tmp_path, rng, color_type, channels):
+    array = rng.integers(0, 65536, (4, 6, channels))
+    array[0, 0], array[0, 1] = 65535, 257
+    if channels == 4:
+        array[..., 3] = 65535
+    (tmp_path / "a.png").write_bytes(_png(array, depth=16, color_type=color_type))
+    expected = np.broadcast_to(array[..., :3] / 257, (4, 6, 3))
+    image = images.load_image(tmp_path / "a.png")
+    np.testing.assert_allclose(image, expected, rtol=1e-6)
+    assert image.max() == 255.0
+
+
+@pytest.mark.parametrize("byteorder", ["<", ">"])
+@pytest.mark.parametrize("compression", [None, "zlib"])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_16_bit_tiff_is_not_quantized(tmp_path, rng, byteorder, compression, channels):
+    array = rng.integers(0, 65536, (40, 30, channels)).astype(np.uint16)
+    tifffile.imwrite(
+        tmp_path / "a.tif",
+        array if channels == 3 else array[..., 0],
+        byteorder=byteorder,
+        compression=compression,
+        photometric="rgb" if channels == 3 else "minisblack",
+        rowsperstrip=7,
+    )
+    expected = np.broadcast_to(array / 257, (40, 30, 3))
+    np.testing.assert_allclose(images.load_image(tmp_path / "a.tif"), expected, rtol=1e-6)
+
+
+def test_16_bit_alpha_is_laid_over_white(tmp_path):
+    array = np.array([[[65535, 0, 257, 13107]]])  # a fifth opaque
+    (tmp_path / "a.png").write_bytes(_png(array, depth=16, color_type=6))
+    np.testing.assert_allclose(images.load_image(tmp_path / "a.png"), [[[255.0, 204.0, 204.2]]], rtol=1e-6)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("extension", ["png", "tiff"])
+def test_exif_orientation_is_honored(tmp_path, rng, orientation, extension):
+    stored = rng.integers(0, 256, (3, 5, 3), dtype=np.uint8)
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    Image.fromarray(stored).save(tmp_path / f"a.{extension}", exif=exif)
+    upright = {
+        1: stored,
+        2: stored[:, ::-1],
+        3: stored[::-1, ::-1],
+        4: stored[::-1],
+        5: stored.swapaxes(0, 1),
+        6: np.rot90(stored, -1),
+        7: stored[::-1, ::-1].swapaxes(0, 1),
+        8: np.rot90(stored, 1),
+    }[orientation]
+    np.testing.assert_array_equal(images.load_image(tmp_path / f"a.{extension}"), upright)
+
+
+def test_orientation_of_a_16_bit_file_is_honored(tmp_path, rng):
+    stored = rng.integers(0, 65536, (3, 5, 3)).astype(np.uint16)
+    tifffile.imwrite(tmp_path / "a.tif", stored, photometric="rgb", extratags=[(274, "H", 1, 6, True)])
+    np.testing.assert_allclose(images.load_image(tmp_path / "a.tif"), np.rot90(stored, -1) / 257, rtol=1e-6)
+
+
+def test_one_pixel(tmp_path):
+    images.save_image(tmp_path / "a.png", np.full((1, 1, 3), 7.0))
+    assert images.load_image(tmp_path / "a.png").tolist() == [[[7.0, 7.0, 7.0]]]
+    np.testing.assert_allclose(images.load_image(tmp_path / "a.png", size=4), np.full((4, 4, 3), 7.0))
+
+
+def test_size_and_gray_together(tmp_path, rng):
+    pixels = rng.integers(0, 256, (20, 30, 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "a.png")
+    image = images.load_image(tmp_path / "a.png", size=(8, 9), gray=True)
+    np.testing.assert_array_equal(image, images.resize(images.to_gray(pixels), (8, 9)))
+    assert image.shape == (8, 9, 1)
+
+
+def _bmp_565():
+    pixels = struct.pack("<HH", 0xF800, 0x001F)  # red, blue
+    header = struct.pack("<IiiHHIIiiII", 40, 2, 1, 1, 16, 3, 4, 0, 0, 0, 0)
+    masks = struct.pack("<III", 0xF800, 0x07E0, 0x001F)
+    return b"BM" + struct.pack("<IHHI", 70, 0, 0, 66) + header + masks + pixels
+
+
+def test_bmp_of_16_bits_per_pixel_is_an_8_bit_picture(tmp_path):
+    (tmp_path / "a.bmp").write_bytes(_bmp_565())
+    assert images.load_image(tmp_path / "a.bmp").tolist() == [[[255.0, 0.0, 0.0], [0.0, 0.0, 255.0]]]
+
+
+# --- what cannot be read ---
+
+
+def test_missing_file(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"no file .*nothing\.png"):
+        images.load_image(tmp_path / "nothing.png")
+
+
+def test_folder(tmp_path):
+    with pytest.raises(ValueError, match="is a folder"):
+        images.load_image(tmp_path)
+
+
+def _truncated_png():
+    stream = io.BytesIO()
+    noise = np.random.default_rng(0).integers(0, 256, (50, 50, 3), dtype=np.uint8)
+    Image.fromarray(noise).save(stream, "PNG")
+    return stream.getvalue()[:3000]
+
+
+def _tiff(array, **kwargs):
+    stream = io.BytesIO()
+    tifffile.imwrite(stream, array, **kwargs)
+    return stream.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (b"", "is empty"),
+        (b"hello, world\n" * 10, "not an image that can be read"),
+        (_truncated_png(), "damaged"),
+        (_tiff(np.zeros((2, 3), np.float32)), "no agreed range"),
+        (_tiff(np.zeros((2, 3), np.int32)), "no agreed range"),
+        (_tiff(np.zeros((2, 3), np.uint16), photometric="miniswhite"), "0 is white"),
+        (_png(np.zeros((2, 3, 2)), depth=16, color_type=4), "uncommon layout"),
+    ],
+    ids=["empty", "text", "truncated", "float", "int32", "miniswhite", "16-bit gray alpha"],
+)
+def test_unreadable_files_are_one_sentence(tmp_path, data, message):
+    (tmp_path / "a.png").write_bytes(data)
+    with pytest.raises(ValueError, match=message) as caught:
+        images.load_image(tmp_path / "a.png")
+    assert "\n" not in str(caught.value)
+    assert "a.png" in str(caught.value)
+
+
+def test_decompression_bomb(tmp_path):
+    (tmp_path / "a.png").write_bytes(_png(np.zeros((1, 1, 1)), depth=8, color_type=0))
+    data = bytearray((tmp_path / "a.png").read_bytes())
+    for side, message in ((12_000, "too many"), (60_000, "too many")):  # Pillow warns about one, refuses the other
+        data[16:24] = struct.pack(">II", side, side)
+        data[29:33] = struct.pack(">I", zlib.crc32(bytes(data[12:29])))
+        (tmp_path / "a.png").write_bytes(data)
+        with pytest.raises(ValueError, match=message):
+            images.load_image(tmp_path / "a.png")
+
+
+@pytest.mark.parametrize("size", [0, -3, 2.5, (3,), (3, 4, 5), (3, 0), "8", True, (4, 2.0)])
+def test_bad_sizes(size):
+    with pytest.raises(ValueError, match="size is"):
+        images.resize(np.zeros((4, 4, 1)), size)
+
+
+# --- resizing and graying ---
+
+
+@pytest.mark.parametrize("size", [(40, 31), (9, 14), (100, 77), (33, 130)])
+def test_resize_is_pillows_bicubic_away_from_the_border(rng, size):
+    image = rng.uniform(60, 190, (63, 81, 1))
+    expected = np.asarray(
+        Image.fromarray(image[..., 0].astype(np.float32)).resize(size[::-1], Image.Resampling.BICUBIC)
+    )
+    got = images.resize(image, size)[..., 0]
+    inside = tuple(slice(int(np.ceil(3 * max(1, n / m))), -int(np.ceil(3 * max(1, n / m)))) for n, m in
+                   zip(size, image.shape[:2], strict=True))  # fmt: skip
+    assert got[inside].size > 0
+    np.testing.assert_allclose(got[inside], expected[inside], atol=2e-3)
+
+
+def test_resize_mirrors_the_border():
+    # Halving [a, b, ...] by hand: Keys' cubic (a = -0.5) at distances 0.25, 0.75, 1.25, 1.75 of the widened
+    # kernel, the taps before the first pixel being pixels 2, 1, 0 again.
+    def keys(x):
+        x = abs(x)
+        return 1.5 * x**3 - 2.5 * x**2 + 1 if x <= 1 else -0.5 * x**3 + 2.5 * x**2 - 4 * x + 2
+
+    row = np.array([10.0, 90.0, 40.0, 200.0, 120.0, 60.0, 30.0, 80.0])
+    weights = np.array([keys((0.5 - k) / 2) for k in range(-3, 5)])
+    first = weights @ row[[2, 1, 0, 0, 1, 2, 3, 4]] / weights.sum()
+    assert images.resize(row[None, :, None], (1, 4))[0, 0, 0] == pytest.approx(first, rel=1e-6)
+
+
+def test_resize_to_the_same_size_changes_nothing(rng):
+    image = rng.uniform(0, 255, (5, 8, 3)).astype(np.float32)
+    np.testing.assert_allclose(images.resize(image, (5, 8)), image, rtol=1e-6)
+
+
+def test_resize_keeps_flat_images_and_clips_the_overshoot():
+    np.testing.assert_allclose(images.resize(np.full((9, 13, 3), 255.0), (31, 4)), 255.0)
+    step = np.repeat([0.0, 255.0], 8)[None, :, None]
+    wide = images.resize(step, (1, 64))
+    assert wide.min() == 0 and wide.max() == 255
+
+
+def test_resize_is_antialiased(rng):
+    checkerboard = 255.0 * (np.indices((64, 64)).sum(0) % 2)[..., None]
+    small = images.resize(checkerboard, 16)
+    assert np.abs(small[2:-2, 2:-2] - 127.5).max() < 1
+
+
+def test_gray_weights():
+    unit = np.eye(3)[None] * 100
+    np.testing.assert_allclose(images.to_gray(unit)[0, :, 0], [29.8936021, 58.7043074, 11.4020904], rtol=1e-6)
+    gray = np.full((2, 2, 1), 3.25)
+    np.testing.assert_array_equal(images.to_gray(gray), gray)
+    with pytest.raises(ValueError, match="1 or 3 channels"):
+        images.to_gray(np.zeros((2, 2, 4)))
+
+
+# --- writing ---
+
+
+def test_png_round_trip_clips_and_rounds(tmp_path):
+    image = np.array([[[-20.0, 0.4, 0.6], [254.6, 255.0, 999.0]]])
+    images.save_image(tmp_path / "a.png", image)
+    assert images.load_image(tmp_path / "a.png").tolist() == [[[0.0, 0.0, 1.0], [255.0, 255.0, 255.0]]]
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_uint8_round_trip(tmp_path, rng, channels):
+    pixels = rng.integers(0, 256, (6, 4, channels), dtype=np.uint8)
+    images.save_image(tmp_path / "a.PNG", pixels)
+    np.testing.assert_array_equal(images.load_image(tmp_path / "a.PNG", gray=channels == 1), pixels)
+
+
+def test_jpeg_is_written_by_its_extension(tmp_path):
+    images.save_image(tmp_path / "a.jpeg", np.full((16, 16, 3), (200.0, 30.0, 60.0)))
+    assert (tmp_path / "a.jpeg").read_bytes()[:2] == b"\xff\xd8"
+    np.testing.assert_allclose(images.load_image(tmp_path / "a.jpeg")[8, 8], (200, 30, 60), atol=3)
+
+
+@pytest.mark.parametrize(
+    ("name", "image", "error", "message"),
+    [
+        ("a.png", np.full((2, 2, 3), np.nan), ValueError, "non-finite"),
+        ("a.png", np.full((2, 2, 3), np.inf), ValueError, "non-finite"),
+        ("a.png", np.zeros((2, 2)), ValueError, r"image\[\.\.\., None\]"),
+        ("a.png", np.zeros((2, 2, 2)), ValueError, "1 or 3 channels"),
+        ("a.png", np.zeros((0, 2, 3)), ValueError, "at least 1 x 1"),
+        ("a.txt", np.zeros((2, 2, 3)), ValueError, "image extension '.txt'"),
+        ("no/a.png", np.zeros((2, 2, 3)), FileNotFoundError, "folder .*no.* does not exist"),
+    ],
+)
+def test_what_is_not_written(tmp_path, name, image, error, message):
+    with pytest.raises(error, match=message):
+        images.save_image(tmp_path / name, image)
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path, monkeypatch):
+    images.save_image(tmp_path / "a.png", np.zeros((2, 2, 1)))
+    before = (tmp_path / "a.png").read_bytes()
+
+    def fail(*_):
+        raise OSError("disk full")
+
+    monkeypatch.setattr(os, "replace", fail)
+    with pytest.raises(OSError, match="disk full"):
+        images.save_image(tmp_path / "a.png", np.full((2, 2, 1), 255.0))
+    assert (tmp_path / "a.png").read_bytes() == before
+    assert os.listdir(tmp_path) == ["a.png"]
+
+
+def test_animation(tmp_path):
+    frames = np.stack([np.full((4, 6, 1), value) for value in (0.0, 100.2, 300.0)])
+    images.save_animation(tmp_path / "a.gif", frames, seconds_per_frame=0.25)
+    with Image.open(tmp_path / "a.gif") as gif:
+        assert gif.n_frames == 3
+        assert gif.info["loop"] == 0
+        for index, value in enumerate((0, 100, 255)):
+            gif.seek(index)
+            assert gif.info["duration"] == 250
+            assert np.unique(np.asarray(gif.convert("L"))).tolist() == [value]
+    assert os.listdir(tmp_path) == ["a.gif"]
+
+
+def test_color_animation_keeps_a_palette_for_every_frame(tmp_path):
+    colors = [(255, 0, 0), (0, 130, 250)]
+    frames = [np.full((4, 4, 3), color) for color in colors]
+    images.save_animation(tmp_path / "a.gif", frames, seconds_per_frame=1)
+    with Image.open(tmp_path / "a.gif") as gif:
+        for index, color in enumerate(colors):
+            gif.seek(index)
+            np.testing.assert_allclose(np.asarray(gif.convert("RGB"))[2, 2], color, atol=2)
+
+
+@pytest.mark.parametrize(
+    ("frames", "seconds", "message"),
+    [
+        ([], 0.1, "one or more frames"),
+        ([np.zeros((2, 2, 1)), np.zeros((2, 3, 1))], 0.1, r"one shape; got the shapes \[\(2, 2, 1\), \(2, 3, 1\)\]"),
+        ([np.full((2, 2, 1), np.nan)], 0.1, "non-finite"),
+        ([np.zeros((2, 2, 1))], 0.001, "0.02 or more"),
+        ([np.zeros((2, 2, 1))], -1, "greater than 0"),
+    ],
+)
+def test_bad_animations(tmp_path, frames, seconds, message):
+    with pytest.raises(ValueError, match=message):
+        images.save_animation(tmp_path / "a.gif", frames, seconds_per_frame=seconds)
+    assert os.listdir(tmp_path) == []
+
+
+# --- samples ---
+
+
+@pytest.mark.parametrize("name", images.SAMPLES)
+def test_samples_come_with_scikit_image(name, monkeypatch):
+    def refuse(*_, **__):
+        raise AssertionError("no network")
+
+    monkeypatch.setattr(socket, "socket", refuse)
+    image = images.sample_image(name, size=32)
+    assert image.shape == (32, 32, 3) and image.dtype == np.float32
+    assert 0 <= image.min() < image.max() <= 255 and image.std() > 5
+
+
+def test_sample_is_scikit_images_own():
+    import skimage.data
+
+    np.testing.assert_array_equal(images.sample_image("coffee"), skimage.data.coffee())
+    np.testing.assert_array_equal(images.sample_image("camera", gray=True)[..., 0], skimage.data.camera())
+
+
+def test_unknown_sample_lists_the_names():
+    with pytest.raises(ValueError, match="'lena'; choose one of: astronaut, brick"):
+        images.sample_image("lena")
+
+
+def test_a_scikit_image_without_the_file(monkeypatch):
+    monkeypatch.setitem(images._SAMPLE_FILES, "chelsea", "moved.png")
+    with pytest.raises(FileNotFoundError, match=r"does not carry moved\.png"):
+        images.sample_image("chelsea")
