@@ -1,0 +1,1 @@
+"""Experiment runners: each writes its pictures and numbers into a work folder."""

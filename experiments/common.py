@@ -1,0 +1,212 @@
+"""What the runners share: flags that name a representation and a recipe, the work folder, results.json."""
+
+import dataclasses
+import functools
+import importlib.metadata
+import io
+import json
+import os
+import pathlib
+import platform
+import sys
+import uuid
+
+import jax
+import numpy as np
+import rich.console
+from absl import app, flags, logging
+
+import invert_jax as ij
+
+REPRESENTATIONS = ("alexnet", "hog", "hogb", "dsift")
+LOSSES = ("squared_distance", "l1_distance", "inner_product", "activation")
+
+console = rich.console.Console()
+
+
+def define_inversion_flags(*, layer: str, num_restarts: int) -> None:
+    """Defines the flags that name a representation, a recipe and a sample of restarts."""
+    flags.DEFINE_enum(
+        "representation", "alexnet", REPRESENTATIONS, "What to invert; hogb is HOG with bilinear binning."
+    )
+    flags.DEFINE_enum("layer", layer, ij.layers.NAMES, "Layer of alexnet.")
+    flags.DEFINE_string(
+        "weights", None, "Weights of alexnet, .npz or MatConvNet .mat; the bundled small network if absent."
+    )
+    flags.DEFINE_integer("cell_size", 8, "Cell of hog and hogb, pixels.")
+    flags.DEFINE_integer("bin_size", 5, "Spatial bin of dsift, pixels.")
+    flags.DEFINE_integer("step", 5, "Pixels between dsift descriptors.")
+    flags.DEFINE_enum("variant", "vlfeat", ["vlfeat", "released"], "HOG and DSIFT as VLFeat, or as the paper's code.")
+    flags.DEFINE_float("lambda_tv", None, "Weight of TV^beta in eq. 3; the recipe's own if absent.")
+    flags.DEFINE_float("lambda_alpha", None, "Weight of the alpha-norm in eq. 3; the balancing rule if absent.")
+    flags.DEFINE_float("beta", None, "Exponent of TV^beta; the recipe's own if absent.")
+    flags.DEFINE_float("sigma", None, "Norm of a typical centered image, gray levels; 68.92 sqrt(H W C) if absent.")
+    flags.DEFINE_list(
+        "stages", None, "Descent as RATExSTEPS,..., such as 4e-3x100,4e-4x200; the recipe's own if absent."
+    )
+    flags.DEFINE_enum("loss", "squared_distance", LOSSES, "What compares the features with the photograph's.")
+    flags.DEFINE_string("mask", None, "Neurons that count: central:K, channels:GROUP/GROUPS, or a boolean .npy file.")
+    flags.DEFINE_integer("num_restarts", num_restarts, "Random starts.")
+    flags.DEFINE_integer("chunk_size", None, "Restarts at a time; bounds memory. 4 on CPU, 32 elsewhere, if absent.")
+    flags.DEFINE_integer("seed", 0, "Seed of the random starts.")
+
+
+def representation(values: flags.FlagValues) -> ij.Representation:
+    """The representation that the flags name."""
+    if values.representation == "alexnet":
+        return ij.alexnet(alexnet_params(values.weights), layer=values.layer)
+    if values.weights is not None:
+        raise ValueError(f"--weights is for alexnet; {values.representation} has none: drop it.")
+    if values.representation == "dsift":
+        return ij.dsift(bin_size=values.bin_size, step=values.step, variant=values.variant)
+    binning = "bilinear" if values.representation == "hogb" else "hard"
+    return ij.hog(cell_size=values.cell_size, binning=binning, variant=values.variant)
+
+
+@functools.cache
+def alexnet_params(path: str | None) -> dict | None:
+    """Weights of alexnet from a file, read once; None stands for the bundled ones."""
+    return None if path is None else ij.load_params(path)
+
+
+def recipe(values: flags.FlagValues) -> ij.Recipe:
+    """The recipe for the representation that the flags name, with their changes."""
+    chosen = ij.recipes.default(values.layer) if values.representation == "alexnet" else ij.recipes.shallow()
+    changes = {"loss": getattr(ij.losses, values.loss)}
+    for name in ("lambda_tv", "lambda_alpha", "beta", "sigma"):
+        if getattr(values, name) is not None:
+            changes[name] = getattr(values, name)
+    if values.stages is not None:
+        changes["rates"], changes["steps"] = _stages(values.stages)
+    return dataclasses.replace(chosen, **changes)
+
+
+def _stages(texts):
+    try:
+        pairs = [(float(rate), int(steps)) for rate, steps in (text.split("x") for text in texts)]
+    except ValueError:
+        raise ValueError(f"--stages is {','.join(texts)!r}; give RATExSTEPS,... such as 4e-3x100,4e-4x200.") from None
+    return tuple(rate for rate, _ in pairs), tuple(steps for _, steps in pairs)
+
+
+def mask(text: str | None, shape: tuple[int, ...]) -> np.ndarray | None:
+    """The mask that `--mask` describes, for features of this shape."""
+    if text is None:
+        return None
+    kind, _, rest = text.partition(":")
+    try:
+        if kind == "central":
+            size = int(rest)
+        elif kind == "channels":
+            group, num_groups = (int(number) for number in rest.split("/"))
+        elif not text.endswith(".npy"):
+            raise ValueError
+    except ValueError:
+        raise ValueError(
+            f"--mask is {text!r}; give central:K, channels:GROUP/GROUPS (groups from 0) or a boolean .npy file."
+        ) from None
+    if kind == "central":
+        return ij.masks.central(shape, size=size)
+    if kind == "channels":
+        return ij.masks.channel_group(shape, group=group, num_groups=num_groups)
+    if not os.path.isfile(text):
+        raise FileNotFoundError(f"There is no file {text}; --mask names a boolean array in a .npy file.")
+    try:
+        return np.load(text, allow_pickle=False)
+    except (ValueError, EOFError, OSError):
+        raise ValueError(f"{text} is not a .npy array; write the mask with numpy.save, as booleans.") from None
+
+
+def photograph(path: str | None, *, size: int | None, gray: bool) -> tuple[str, np.ndarray]:
+    """A photograph and its name: a file, or one of `ij.images.SAMPLES`; chelsea the cat if None."""
+    if path is None or (path in ij.images.SAMPLES and not os.path.exists(path)):
+        name = path or "chelsea"
+        return name, ij.sample_image(name, size=size, gray=gray)
+    return pathlib.Path(path).stem, ij.load_image(path, size=size, gray=gray)
+
+
+def make_workdir(path: str) -> pathlib.Path:
+    """Creates the work folder; one sentence if that cannot be."""
+    workdir = pathlib.Path(path)
+    try:
+        workdir.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OSError(f"The work folder {workdir} cannot be made ({error.strerror}); give another --workdir.") from None
+    if not os.access(workdir, os.W_OK):
+        raise OSError(f"The work folder {workdir} cannot be written to; give another --workdir.")
+    return workdir
+
+
+def write_results(workdir: pathlib.Path, numbers: dict) -> None:
+    """Writes results.json: the numbers, and the settings, versions and device they came from."""
+    results = {
+        **numbers,
+        "command": [os.path.basename(sys.argv[0]), *sys.argv[1:]],
+        "settings": _settings(),
+        "versions": {name: importlib.metadata.version(name) for name in ("jax", "jaxlib", "flax", "optax", "numpy")}
+        | {"invert_jax": ij.__version__, "python": platform.python_version()},
+        "device": {
+            "platform": jax.default_backend(),
+            "kind": jax.devices()[0].device_kind,
+            "count": jax.device_count(),
+        },
+    }
+    write_text(workdir / "results.json", json.dumps(results, indent=2, default=_plain) + "\n")
+
+
+def _settings():
+    """The value of every flag that a runner defines."""
+    own = [module for module in flags.FLAGS.flags_by_module_dict() if not module.startswith("absl")]
+    return {flag.name: flag.value for module in own for flag in flags.FLAGS.flags_by_module_dict()[module]}
+
+
+def _plain(value):
+    if isinstance(value, np.ndarray | jax.Array):
+        return np.asarray(value).tolist()
+    if isinstance(value, np.generic):
+        return value.item()
+    return str(value)
+
+
+def write_text(path: pathlib.Path, text: str) -> None:
+    """Writes a text file whole or not at all."""
+    _write(path, text.encode())
+
+
+def write_arrays(path: pathlib.Path, **arrays: np.ndarray) -> None:
+    """Writes a compressed .npz whole or not at all."""
+    stream = io.BytesIO()
+    np.savez_compressed(stream, **arrays)
+    _write(path, stream.getvalue())
+
+
+def _write(path, data):
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
+    try:
+        temporary.write_bytes(data)
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def run(main) -> None:
+    """Runs `main()` under absl; a user's mistake ends in its sentence, without a traceback (--verbosity=1 shows it)."""
+
+    def guarded(argv):
+        if not flags.FLAGS["verbosity"].present:
+            logging.set_verbosity(logging.WARNING)  # keeps JAX's word on absent accelerators out of sight
+        if len(argv) > 1:
+            console.print(f"Unknown argument {argv[1]!r}; see --help.", style="red", markup=False)
+            return 2
+        try:
+            return main()
+        except (ValueError, OSError) as error:
+            if logging.get_verbosity() >= logging.DEBUG:
+                raise
+            console.print(str(error), style="red", markup=False, highlight=False)
+            return 1
+        except KeyboardInterrupt:
+            console.print("Interrupted; nothing half-written is left.", style="red")
+            return 130
+
+    app.run(guarded)

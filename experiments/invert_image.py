@@ -1,0 +1,182 @@
+"""Inverts one photograph from many random starts: images that the representation does not tell apart.
+
+    python -m experiments.invert_image
+    python -m experiments.invert_image --image=dog.jpg --layer=fc8 --num_restarts=8
+    python -m experiments.invert_image --representation=hogb --image=astronaut
+
+Eq. 3 of Mahendran & Vedaldi 2015, by momentum descent. Writes into --workdir:
+
+    montage.png       the photograph and every restart, with its relative error |y - y0| / |y0|
+    spread.png        standard deviation over restarts of every pixel: where the code does not care
+    convergence.png   energy and its terms against step
+    evolution.gif     the first restarts while they descend
+    preimages.npz     images [R, H, W, C], errors [R], energies [R, T, 4], finite [R]
+    results.json      errors, settings, versions, device
+"""
+
+import time
+
+import jax
+import numpy as np
+import rich.progress
+import rich.table
+from absl import flags
+
+import invert_jax as ij
+from experiments import common
+
+FLAGS = flags.FLAGS
+
+_FRAMES = 40
+_ANIMATED = 4  # restarts side by side in the animation
+
+
+def _define_flags():
+    flags.DEFINE_string("image", None, f"A file, or a sample photograph: {', '.join(ij.images.SAMPLES)}.")
+    flags.DEFINE_integer(
+        "size", None, "Side to which the photograph is resized; 227 for alexnet, else its own, if absent."
+    )
+    flags.DEFINE_string("initial_image", None, "A file to start from instead of noise.")
+    flags.DEFINE_string("workdir", "out/invert_image", "Folder for the results.")
+    common.define_inversion_flags(layer="conv5", num_restarts=4)
+    flags.adopt_module_key_flags(common)
+
+
+def main() -> None:
+    """Runs the experiment that the flags describe."""
+    deep = FLAGS.representation == "alexnet"
+    size = FLAGS.size or (227 if deep else None)
+    name, image = common.photograph(FLAGS.image, size=size, gray=not deep)
+    start = None
+    if FLAGS.initial_image is not None:
+        _, start = common.photograph(FLAGS.initial_image, size=image.shape[:2], gray=not deep)
+    representation, recipe = common.representation(FLAGS), common.recipe(FLAGS)
+    target = representation(image)
+    mask = common.mask(FLAGS.mask, target.shape)
+    workdir = common.make_workdir(FLAGS.workdir)
+    what = f"{FLAGS.representation} {FLAGS.layer}" if deep else FLAGS.representation
+    common.console.print(
+        f"{name}, {image.shape[0]} x {image.shape[1]}: {FLAGS.num_restarts} restarts from {what} "
+        f"{tuple(target.shape)}, {recipe.num_steps} steps each",
+        highlight=False,
+    )
+
+    began = time.monotonic()
+    found, frames = _sample_with_progress(representation, target, recipe, image.shape, mask, start)
+    seconds = time.monotonic() - began
+
+    same_class = _same_class(image, found.image) if deep else None
+    _write_pictures(workdir, f"{name}, {what}", image, found, frames)
+    common.write_arrays(
+        workdir / "preimages.npz", images=found.image, errors=found.error, energies=found.energy, finite=found.finite
+    )
+    good = found.error[found.finite]
+    numbers = {
+        "image": name,
+        "representation": what,
+        "errors": found.error,
+        "mean_error": good.mean() if good.size else None,
+        "final_energies": dict(zip(("total", "loss", "alpha", "tv"), found.energy[:, -1].T, strict=True)),
+        "psnr": [ij.metrics.psnr(restart, image) for restart in found.image],
+        "same_class": same_class,
+        "finite": found.finite,
+        "seconds": round(seconds, 1),
+    }
+    common.write_results(workdir, numbers)
+    common.console.print(_table(numbers))
+    common.console.print(f"{seconds:.0f} s; pictures and results.json are in {workdir}", highlight=False)
+
+
+def _sample_with_progress(representation, target, recipe, image_shape, mask, start):
+    """The restarts, and images `[frame][restart]` of the first ones along the way."""
+    every = max(recipe.num_steps // _FRAMES, 1)
+    frames = []
+    columns = (
+        rich.progress.TextColumn("{task.description}"),
+        rich.progress.BarColumn(),
+        rich.progress.MofNCompleteColumn(),
+        rich.progress.TextColumn("energy {task.fields[energy]}"),
+        rich.progress.TimeElapsedColumn(),
+        rich.progress.TextColumn("left"),
+        rich.progress.TimeRemainingColumn(),
+    )
+    with rich.progress.Progress(*columns, console=common.console) as bar:
+        task = bar.add_task("compiling", total=None, energy="-")
+
+        def report(progress):
+            first, last = progress.restarts.start, progress.restarts.stop
+            if progress.step == 0:
+                bar.reset(task, description=f"restarts {first}-{last - 1}", total=recipe.num_steps, energy="-")
+            else:
+                bar.update(task, completed=progress.step, energy=f"{np.median(progress.energy[:, 0]):.4f}")
+            if first == 0:
+                frames.append((progress.step, progress.image[:_ANIMATED]))
+
+        found = ij.sample(
+            jax.random.key(FLAGS.seed),
+            representation,
+            target,
+            recipe,
+            image_shape=image_shape,
+            num_restarts=FLAGS.num_restarts,
+            mask=mask,
+            initial_image=start,
+            chunk_size=FLAGS.chunk_size,
+            callback=report,
+            callback_every=every,
+        )
+    return found, frames
+
+
+def _same_class(image, restarts):
+    """Whether the network's highest score at fc8 is the photograph's, for every restart; None if it has no fc8."""
+    scores = ij.alexnet(common.alexnet_params(FLAGS.weights), layer="fc8")
+    try:
+        wanted = np.asarray(scores(image)).mean((0, 1)).argmax()
+    except ValueError:  # an image smaller than fc8's field
+        return None
+    return [bool(np.isfinite(r).all() and np.asarray(scores(r)).mean((0, 1)).argmax() == wanted) for r in restarts]
+
+
+def _write_pictures(workdir, title, image, found, frames):
+    labels = ["photograph", *(f"restart {r}: error {100 * e:.1f} %" for r, e in enumerate(found.error))]
+    sheet = ij.figures.montage([image, *found.image], labels=labels, title=f"{title}: the same code, other images")
+    ij.save_image(workdir / "montage.png", sheet)
+    if found.finite.any():
+        spread = found.image[found.finite].std(0).mean(-1)
+        ij.save_image(
+            workdir / "spread.png",
+            ij.figures.heatmap(
+                spread,
+                title=f"{title}: spread of {found.finite.sum()} restarts",
+                label="standard deviation, gray levels",
+            ),
+        )
+        ij.save_image(workdir / "convergence.png", ij.figures.convergence(found.energy, title=title))
+    animation = [
+        ij.figures.montage(
+            [image, *images], labels=["photograph", f"step {step}", *[""] * (len(images) - 1)], height=160
+        )
+        for step, images in frames
+    ]
+    ij.images.save_animation(workdir / "evolution.gif", [*animation, *animation[-1:] * 10], seconds_per_frame=0.1)
+
+
+def _table(numbers):
+    table = rich.table.Table(title=f"{numbers['image']}, {numbers['representation']}")
+    for column in ("restart", "error, %", "loss", "alpha", "TV", "PSNR, dB", "same class"):
+        table.add_column(column, justify="right")
+    final = numbers["final_energies"]
+    for r, error in enumerate(numbers["errors"]):
+        if not numbers["finite"][r]:
+            table.add_row(str(r), "not finite", *["-"] * 5)
+            continue
+        same = "-" if numbers["same_class"] is None else ("yes" if numbers["same_class"][r] else "no")
+        terms = (f"{final[term][r]:.4f}" for term in ("loss", "alpha", "tv"))
+        table.add_row(str(r), f"{100 * error:.1f}", *terms, f"{float(numbers['psnr'][r]):.1f}", same)
+    return table
+
+
+if __name__ == "__main__":
+    _define_flags()
+    common.run(main)

@@ -1,0 +1,1 @@
+"""Plain, slow NumPy restatements of what the library computes; nothing here imports it."""
