@@ -33,6 +33,22 @@ def _optimizer(recipe: Recipe) -> optax.GradientTransformation:
     return recipe.optimizer(optimizers.piecewise_constant(recipe.rates, recipe.steps))
 
 
+def as_arrays(recipe: Recipe) -> Recipe:
+    """The recipe with float32 numbers, so that 5, 5.0 and `np.float64(5)` run the same compiled program.
+
+    Args:
+      recipe: a recipe.
+
+    Returns:
+      The same, its numbers JAX arrays.
+
+    >>> from invert_jax import recipes
+    >>> as_arrays(recipes.for_layer("fc8")).lambda_tv.dtype
+    dtype('float32')
+    """
+    return jax.tree.map(lambda number: jnp.asarray(number, jnp.float32), recipe)
+
+
 def init(key: jax.Array, eq3: objective.Objective, recipe: Recipe, *, initial_image: jax.Array | None = None) -> State:
     """The start of a descent: noise, or a given image.
 
@@ -56,7 +72,6 @@ def init(key: jax.Array, eq3: objective.Objective, recipe: Recipe, *, initial_im
             raise ValueError(
                 f"initial_image has shape {jnp.shape(initial_image)}, the image sought {eq3.center.shape}: resize it."
             )
-        checks.require_finite(initial_image, "initial_image")
         z = spell.encode(eq3.from_image(jnp.asarray(initial_image, jnp.float32)))
     energy = jnp.zeros((recipe.num_steps, 4), jnp.float32)
     return State(z, _optimizer(recipe).init(z), jnp.zeros((), jnp.int32), energy)
@@ -160,7 +175,9 @@ def invert(
     ((32, 32, 1), (800, 4), True)
     """
     eq3 = objective.make(representation, target, recipe, image_shape=image_shape, mask=mask)
-    return _invert(key, eq3, recipe, initial_image)
+    if initial_image is not None:
+        checks.require_finite(initial_image, "initial_image")
+    return _invert(key, eq3, as_arrays(recipe), initial_image)
 
 
 @jax.jit

@@ -106,8 +106,10 @@ def make(
       ValueError: shapes that do not fit each other or the representation, a non-finite target, a mask that is not
         boolean or has no neuron, or a sigma, exponent, weight, rate or step count out of range.
     """
-    if len(image_shape) != 3 or any(side < 1 for side in image_shape):
-        raise ValueError(f"image_shape is {tuple(image_shape)}; it must be (height, width, channels), each at least 1.")
+    if np.shape(image_shape) != (3,) or any(side < 1 or side != int(side) for side in image_shape):
+        raise ValueError(
+            f"image_shape is {image_shape}; it must be whole numbers (height, width, channels), each >= 1."
+        )
     _check_recipe(recipe)
     shape = representation.feature_shape(image_shape)
     if np.shape(target) != shape:
@@ -163,9 +165,10 @@ def _check_recipe(recipe):
 
 
 def _checked_mask(mask, shape):
-    if np.shape(mask) != shape or jnp.result_type(mask) != jnp.bool_:
+    mask = mask if isinstance(mask, jax.Array) else np.asarray(mask)
+    if mask.shape != shape or mask.dtype != bool:
         raise ValueError(
-            f"The mask is {jnp.result_type(mask)} of shape {np.shape(mask)}; it must be boolean, of the features' "
+            f"The mask is {mask.dtype} of shape {mask.shape}; it must be boolean, of the features' "
             f"shape {shape}: see invert_jax.masks."
         )
     if checks.is_concrete(mask) and not np.any(np.asarray(mask)):

@@ -49,6 +49,8 @@ def mahendran_vedaldi(
     checks.require_non_negative(lambda_tv, "lambda_tv")
     if lambda_alpha is not None:
         checks.require_non_negative(lambda_alpha, "lambda_alpha")
+    if not stages:
+        raise ValueError("stages is empty; give one (rate, steps) or more.")
     for rate, steps in stages:
         checks.require_positive(rate, "A learning rate")
         checks.require_count(steps, "A stage's number of steps")
@@ -122,5 +124,8 @@ def default(representation_or_layer: Representation | str) -> Recipe:
     """
     if isinstance(representation_or_layer, str):
         return for_layer(representation_or_layer)
+    if not isinstance(representation_or_layer, Representation):
+        kind = type(representation_or_layer).__name__
+        raise TypeError(f"default takes a Representation or the name of a layer of CNN-A; got {kind}.")
     layer = getattr(representation_or_layer.apply, "layer", None)
     return for_layer(layer) if layer in layers.NAMES else shallow()

@@ -98,6 +98,9 @@ def sample(
     if mesh.axis_names != (AXIS,):
         raise ValueError(f"The mesh has axes {mesh.axis_names}; it must have the one axis {AXIS!r}.")
     eq3 = objective.make(representation, target, recipe, image_shape=image_shape, mask=mask)
+    recipe = inversion.as_arrays(recipe)
+    if initial_image is not None:
+        checks.require_finite(initial_image, "initial_image")
 
     found, width = [], chunk_size * mesh.size
     for first in range(0, num_restarts, width):

@@ -61,7 +61,12 @@ class Representation:
 
     def feature_shape(self, image_shape: tuple[int, int, int]) -> tuple[int, ...]:
         """Shape of the features of an image of shape `[H, W, C]`, without computing them."""
-        return _apply.eval_shape(self, jax.ShapeDtypeStruct(tuple(image_shape), "float32")).shape
+        features = _apply.eval_shape(self, jax.ShapeDtypeStruct(tuple(image_shape), "float32"))
+        if not isinstance(features, jax.ShapeDtypeStruct):
+            raise TypeError(
+                f"A representation returns one array of features; got {type(features).__name__}: choose one."
+            )
+        return features.shape
 
 
 @jax.jit

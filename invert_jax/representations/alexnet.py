@@ -132,7 +132,7 @@ def random_alexnet_params(key: jax.Array, *, widths: tuple[int, ...] = AlexNet.w
     network = AlexNet(tuple(widths))
     _expected(network)
     side = layers.smallest_input(layers.CNN_A)
-    params = network.init(key, jnp.zeros((side, side, 3)))["params"]
+    params = jax.jit(network.init)(key, jnp.zeros((side, side, 3)))["params"]
     return {**params, "mean": jnp.asarray([104.0, 117.0, 123.0])}
 
 
@@ -141,7 +141,7 @@ def _read_shapes(params) -> tuple[tuple[int, ...], tuple[int, ...]]:
 
     def shape(layer, array):
         entry = params.get(layer, {}) if isinstance(params, dict) else {}
-        return tuple(np.shape(entry.get(array, ()) if isinstance(entry, dict) else ()))
+        return np.shape(entry.get(array) if isinstance(entry, dict) else None)
 
     widths = tuple((shape(layer.name, "kernel") or (layer.width,))[-1] for layer in _CONVOLUTIONS)
     mean_shape = tuple(np.shape(params["mean"])) if isinstance(params, dict) and "mean" in params else (3,)

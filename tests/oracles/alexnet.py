@@ -28,8 +28,8 @@ GEOMETRY = (
 )
 
 
-def features(params, image) -> dict[str, np.ndarray]:
-    """Every layer's output `[h, w, c]` for an RGB image `[H, W, 3]`, 0..255; kernels HWIO, mean BGR."""
+def features(params, image, *, until="fc8") -> dict[str, np.ndarray]:
+    """Output `[h, w, c]` of every layer up to `until` for an RGB image `[H, W, 3]`, 0..255; kernels HWIO, mean BGR."""
     blue_first = np.stack([image[..., 2], image[..., 1], image[..., 0]], axis=-1)
     x = np.asarray(blue_first, np.float64) - np.asarray(params["mean"], np.float64)
     taps = {}
@@ -44,6 +44,8 @@ def features(params, image) -> dict[str, np.ndarray]:
         else:
             x = normalize(x)
         taps[name] = x
+        if name == until:
+            break
     return taps
 
 

@@ -1,0 +1,217 @@
+"""Times a gradient of eq. 3 against PyTorch on the same network, weights and images, in one run.
+
+    pip install -e '.[benchmark]'
+    python -m experiments.benchmark
+    python -m experiments.benchmark --layers=conv3,fc8 --batch_sizes=256 --repeats=50      # on a GPU
+
+Before anything is timed the energies and gradients must agree to 1e-3. Then the contestants take turns, so that a
+drifting machine drifts for all of them; medians are reported, and ratios to PyTorch's fastest form. The ceiling is what
+a matrix product (2048 x 2048) and a copy (64 MiB) reach in between. Floating-point operations are counted from the
+layer table: two for each multiplication and addition of a convolution, forwards, and again for the gradient to its input.
+
+Writes results.json, benchmark.md (the table) and benchmark.png (the ratios) into --workdir.
+"""
+
+import time
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from absl import flags
+
+import invert_jax as ij
+from experiments import common
+
+FLAGS = flags.FLAGS
+
+
+def _define_flags():
+    flags.DEFINE_list("layers", ["conv1", "norm1", "norm2", "relu5", "fc8"], "Layers of CNN-A to invert.")
+    flags.DEFINE_list("batch_sizes", ["1", "8", "32"], "Restarts at a time.")
+    flags.DEFINE_integer("repeats", 9, "Timings of each contestant; the median counts.")
+    flags.DEFINE_bool("compile", None, "Also torch.compile; on a GPU by default.")
+    flags.DEFINE_string("weights", None, "Weights of alexnet; full-width random ones if absent.")
+    flags.DEFINE_integer("seed", 0, "Seed of the random weights and images.")
+    flags.DEFINE_string("profile", None, "Folder for a jax.profiler trace of the first case; none if absent.")
+    flags.DEFINE_string("workdir", "out/benchmark", "Folder for the results.")
+    flags.adopt_module_key_flags(common)
+
+
+def main() -> None:
+    """Runs the benchmark that the flags describe."""
+    torch = _import_torch()
+    key = jax.random.key(FLAGS.seed)
+    params = ij.random_alexnet_params(key) if FLAGS.weights is None else ij.load_params(FLAGS.weights)
+    workdir = common.make_workdir(FLAGS.workdir)
+    rows = []
+    for layer in FLAGS.layers:
+        for batch_size in map(int, FLAGS.batch_sizes):
+            rows.append(_compare(torch, params, layer, batch_size))
+            common.console.print(_line(rows[-1]), highlight=False)
+            _write(workdir, rows, torch)
+    common.console.print(f"results are in {workdir}", highlight=False)
+
+
+def _import_torch():
+    try:
+        import torch
+    except ImportError:
+        raise ValueError("The benchmark compares with PyTorch: pip install 'invert_jax[benchmark]'.") from None
+    return torch
+
+
+def _compare(torch, params, layer, batch_size):
+    """One layer and batch size: agreement checked, then everyone timed in turn."""
+    representation = ij.alexnet(params, layer=layer)
+    image = ij.sample_image("chelsea", size=227)
+    objective = ij.objective.make(
+        representation, representation(image), ij.recipes.for_layer(layer), image_shape=image.shape
+    )
+    noise = 20 * jax.random.normal(jax.random.key(FLAGS.seed), (batch_size, *image.shape))
+    x = jax.vmap(objective.from_image)(image + noise)
+
+    ours = _gradient.lower(objective, x).compile()
+    wanted = [np.asarray(value) for value in ours(objective, x)]
+    contestants = {"invert_jax": lambda: jax.block_until_ready(ours(objective, x))}
+    for name, step, argument in _torch_steps(torch, objective, params, layer, np.asarray(x)):
+        energies, gradient = (value.cpu().float().numpy() for value in step(argument))
+        _require_equal(name, energies, wanted[0])
+        _require_equal(name, np.transpose(gradient, (0, 2, 3, 1)), wanted[1])
+        contestants[name] = _blocking(torch, step, argument)
+
+    floating = _operations(layer) * batch_size
+    contestants |= _ceilings()
+    if FLAGS.profile:
+        with jax.profiler.trace(FLAGS.profile):
+            contestants["invert_jax"]()
+        FLAGS.profile = None
+    times = {name: [] for name in contestants}
+    for _ in range(FLAGS.repeats):
+        for name, run in contestants.items():
+            run()  # caches and threads are this contestant's again
+            began = time.perf_counter()
+            run()
+            times[name].append(time.perf_counter() - began)
+    medians = {name: float(np.median(values)) for name, values in times.items()}
+    best = min((name for name in medians if name.startswith("torch")), key=medians.__getitem__)
+    cost = ours.cost_analysis() or {}
+    return {
+        "layer": layer,
+        "batch_size": batch_size,
+        "milliseconds": {name: 1e3 * value for name, value in medians.items()},
+        "best_torch": best,
+        "ratio": medians["invert_jax"] / medians[best],
+        "gflop": floating / 1e9,
+        "gflop_per_second": floating / medians["invert_jax"] / 1e9,
+        "matmul_gflop_per_second": 2 * _SIDE**3 / medians["matmul"] / 1e9,
+        "megabytes": float(cost.get("bytes accessed", float("nan"))) / 1e6,
+        "copy_gigabytes_per_second": 2 * 4 * _COPIED / medians["copy"] / 1e9,
+    }
+
+
+@jax.jit
+def _gradient(objective, x):
+    def energy(x):
+        return ij.objective.evaluate(objective, x)[0]
+
+    return jax.vmap(jax.value_and_grad(energy))(x)
+
+
+def _torch_steps(torch, objective, params, layer, x):
+    from experiments import torch_reference
+
+    device = "cuda" if torch.cuda.is_available() and jax.default_backend() == "gpu" else "cpu"
+    if device == "cuda":
+        torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
+        torch.backends.cudnn.benchmark = True
+    compiled = device == "cuda" if FLAGS.compile is None else FLAGS.compile
+    for name, memory_format in (("NCHW", torch.contiguous_format), ("channels_last", torch.channels_last)):
+        step, bring = torch_reference.make_step(
+            objective, params, layer, device=device, memory_format=memory_format, dtype=torch.float32
+        )
+        yield f"torch {name}", step, bring(x)
+        if compiled:
+            yield f"torch.compile {name}", torch.compile(step), bring(x)
+
+
+def _blocking(torch, step, argument):
+    def run():
+        step(argument)
+        if argument.is_cuda:
+            torch.cuda.synchronize()
+
+    return run
+
+
+def _require_equal(name, ours, theirs):
+    error = np.linalg.norm(ours - theirs) / np.linalg.norm(theirs)
+    if not error < 1e-3:
+        raise ValueError(f"{name} and invert_jax differ by {error:.1e}, more than 1e-3: their times do not compare.")
+
+
+_SIDE, _COPIED = 2048, 1 << 24
+
+
+def _ceilings():
+    a, b = jnp.ones((_SIDE, _SIDE)), jnp.ones(_COPIED)
+    matmul, copy = jax.jit(lambda a: a @ a), jax.jit(lambda b: b + 1)
+    return {"matmul": lambda: jax.block_until_ready(matmul(a)), "copy": lambda: jax.block_until_ready(copy(b))}
+
+
+def _operations(layer):
+    """Operations of one gradient: convolutions forwards and backwards to their input."""
+    side, channels, total = 227, 3, 0
+    for row in ij.layers.up_to(layer):
+        side = ij.layers.output_size((row,), side)
+        if row.kind == "conv":
+            total += 2 * side**2 * row.width * row.size**2 * channels // row.groups
+            channels = row.width
+    return 2 * total
+
+
+def _line(row):
+    times = ", ".join(f"{name} {value:.1f}" for name, value in row["milliseconds"].items())
+    return (
+        f"{row['layer']} x {row['batch_size']}: {times} ms; ratio {row['ratio']:.2f}; {row['gflop_per_second']:.0f} of "
+        f"{row['matmul_gflop_per_second']:.0f} GFLOP/s"
+    )
+
+
+def _write(workdir, rows, torch):
+    mean = float(np.exp(np.mean([np.log(row["ratio"]) for row in rows])))
+    lines = [
+        "| layer | restarts | invert_jax, ms | PyTorch's best, ms | ratio | GFLOP/s | of a matrix product's |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for row in rows:
+        best = row["milliseconds"][row["best_torch"]]
+        lines.append(
+            f"| {row['layer']} | {row['batch_size']} | {row['milliseconds']['invert_jax']:.1f} | {best:.1f} "
+            f"({row['best_torch'].removeprefix('torch ')}) | {row['ratio']:.2f} | {row['gflop_per_second']:.0f} | "
+            f"{row['matmul_gflop_per_second']:.0f} |"
+        )
+    lines.append(f"\nGeometric mean of the ratios: {mean:.2f}. jax {jax.__version__}, torch {torch.__version__}.")
+    common.write_text(workdir / "benchmark.md", "\n".join(lines) + "\n")
+    common.write_results(workdir, {"rows": rows, "mean_ratio": mean, "torch": torch.__version__})
+    ij.save_image(workdir / "benchmark.png", _plot(rows))
+
+
+def _plot(rows):
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(8, 4), dpi=120, layout="constrained")
+    axes = figure.add_subplot()
+    names = [f"{row['layer']}\nx {row['batch_size']}" for row in rows]
+    axes.bar(names, [1 / row["ratio"] for row in rows], color="#0072b2")
+    axes.axhline(1, color="0.2", linewidth=1)
+    axes.set_ylabel("gradients per second,\nrelative to PyTorch's best")
+    axes.spines[["top", "right"]].set_visible(False)
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    return np.asarray(canvas.buffer_rgba())[..., :3]
+
+
+if __name__ == "__main__":
+    _define_flags()
+    common.run(main)

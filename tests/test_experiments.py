@@ -1,0 +1,118 @@
+"""Every runner, as a user runs it: a process of its own, from the root of the checkout."""
+
+import json
+import os
+import pathlib
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+import invert_jax as ij
+
+ROOT = pathlib.Path(__file__).parents[1]
+
+
+def run(module, *arguments):
+    environment = {**os.environ, "XLA_FLAGS": "", "JAX_PLATFORMS": "cpu"}
+    return subprocess.run(
+        [sys.executable, "-m", f"experiments.{module}", *arguments],
+        cwd=ROOT,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+
+
+def test_invert_image_inverts_conv1_of_a_photograph(tmp_path):
+    done = run(
+        "invert_image",
+        f"--workdir={tmp_path}",
+        "--layer=conv1",
+        "--size=63",
+        "--num_restarts=3",
+        "--chunk_size=3",
+        "--stages=4e-3x60,4e-4x40",
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "energy" in done.stdout and "restart" in done.stdout
+    results = json.loads((tmp_path / "results.json").read_text())
+    assert max(results["errors"]) < 0.2
+    assert results["finite"] == [True] * 3
+    assert results["same_class"] is None  # 63 pixels are too few for fc8
+    assert results["settings"]["layer"] == "conv1" and results["settings"]["seed"] == 0
+    assert {"jax", "flax", "optax", "invert_jax"} <= set(results["versions"])
+    assert results["device"]["platform"] == "cpu"
+
+    arrays = np.load(tmp_path / "preimages.npz", allow_pickle=False)
+    assert arrays["images"].shape == (3, 63, 63, 3) and arrays["energies"].shape == (3, 100, 4)
+    # The numbers told are those of the pictures kept.
+    photograph = ij.sample_image("chelsea", size=63)
+    conv1 = ij.alexnet(layer="conv1")
+    target = np.asarray(conv1(photograph))
+    for image, error in zip(arrays["images"], results["errors"], strict=True):
+        assert np.linalg.norm(conv1(image) - target) / np.linalg.norm(target) == pytest.approx(error, rel=1e-3)
+        assert ij.metrics.psnr(image, photograph) > 20
+    for name in ("montage.png", "spread.png", "convergence.png", "evolution.gif"):
+        picture = ij.load_image(tmp_path / name)
+        assert picture.std() > 5, f"{name} is blank"
+    assert not [p for p in tmp_path.iterdir() if p.suffix == ".tmp"]
+
+
+def test_invert_image_takes_a_file_a_mask_and_hogb(tmp_path):
+    ij.save_image(tmp_path / "photo.png", ij.sample_image("coffee", size=48))
+    done = run(
+        "invert_image",
+        f"--workdir={tmp_path / 'out'}",
+        f"--image={tmp_path / 'photo.png'}",
+        "--representation=hogb",
+        "--mask=central:4",
+        "--num_restarts=2",
+        "--chunk_size=2",
+        "--stages=4e-3x20",
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    results = json.loads((tmp_path / "out" / "results.json").read_text())
+    assert results["image"] == "photo" and results["representation"] == "hogb"
+    assert np.load(tmp_path / "out" / "preimages.npz")["images"].shape == (2, 48, 48, 1)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--image=nowhere.png"], ["no file", "nowhere.png"]),
+        (["--num_restarts=0"], ["num_restarts", "0"]),
+        (["--sigma=-1"], ["sigma", "-1"]),
+        (["--mask=corner"], ["corner", "central:K"]),
+        (["--stages=fast"], ["fast", "RATExSTEPS"]),
+        (["--representation=hog", "--weights=x.npz"], ["--weights", "hog"]),
+        (["--layer=conv1", "--size=5"], ["11 x 11", "5 x 5"]),
+        (["stray"], ["stray", "--help"]),
+    ],
+)
+def test_invert_image_says_what_is_wrong_in_a_sentence(tmp_path, arguments, words):
+    done = run("invert_image", f"--workdir={tmp_path / 'out'}", *arguments)
+    assert done.returncode not in (0, None)
+    told = " ".join(done.stdout.split())
+    assert "Traceback" not in told + done.stderr
+    for word in words:
+        assert word in told
+    assert not list(tmp_path.glob("out/*"))
+
+
+def test_invert_image_help_reads_well():
+    done = run("invert_image", "--help")
+    for word in (
+        "montage.png",
+        "--layer",
+        "--mask",
+        "--lambda_tv",
+        "--num_restarts",
+        "--chunk_size",
+        "--weights",
+        "--seed",
+    ):
+        assert word in done.stdout

@@ -1,0 +1,207 @@
+"""Convolution, pooling and normalization against lax's own forms and NumPy loops, forwards and backwards."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from oracles import alexnet as oracle
+from oracles import differences
+
+from invert_jax import ops
+
+
+def normal(seed, *shape):
+    return np.random.default_rng(seed).normal(size=shape).astype(np.float32)
+
+
+def close(actual, expected, tolerance=1e-5):
+    """Within `tolerance` of the largest value."""
+    expected = np.asarray(expected)
+    assert np.shape(actual) == expected.shape
+    np.testing.assert_allclose(actual, expected, rtol=0, atol=tolerance * np.abs(expected).max(initial=1e-30))
+
+
+def value_and_gradients(function, *args):
+    """The value, and the gradients by every argument of its sum with fixed random weights; one compilation."""
+
+    @jax.jit
+    def both(*args):
+        value, pull = jax.vjp(function, *args)
+        return value, pull(weights(value.shape))
+
+    return both(*args)
+
+
+def weights(shape):
+    return jnp.asarray(normal(9, *shape))
+
+
+# --- convolution ---
+
+CONVOLUTIONS = {
+    "stride 4": ((1, 23, 19, 3), (11, 11, 3, 4), {"stride": 4}),
+    "padding": ((2, 7, 7, 4), (5, 5, 4, 3), {"padding": 2}),
+    "two groups": ((2, 7, 6, 4), (5, 5, 2, 6), {"padding": 2, "groups": 2}),
+    "three groups, stride": ((1, 8, 8, 6), (3, 3, 2, 3), {"stride": 2, "groups": 3}),
+    "full size": ((3, 6, 6, 4), (6, 6, 4, 7), {}),
+    "full size, wide": ((2, 3, 5, 4), (3, 5, 4, 7), {}),
+    "full size, padding": ((2, 3, 3, 2), (3, 3, 2, 4), {"padding": 1}),
+    "full size, groups": ((2, 3, 3, 4), (3, 3, 2, 4), {"groups": 2}),
+    "full size in a larger map": ((1, 8, 7, 4), (6, 6, 4, 3), {}),
+    "one pixel": ((1, 1, 1, 3), (1, 1, 3, 2), {}),
+    "one pixel, padding": ((1, 1, 1, 2), (3, 3, 2, 2), {"padding": 1}),
+}
+
+
+def plain_conv(x, kernel, bias, *, stride=1, padding=0, groups=1):
+    y = jax.lax.conv_general_dilated(
+        x,
+        kernel,
+        (stride, stride),
+        [(padding, padding), (padding, padding)],
+        dimension_numbers=("NHWC", "HWIO", "NHWC"),
+        feature_group_count=groups,
+        precision=jax.lax.Precision.HIGHEST,
+    )
+    return y + bias[None, None, None, :]
+
+
+@pytest.mark.parametrize("name", CONVOLUTIONS)
+def test_conv2d_and_its_gradients_are_those_of_the_plain_convolution(name):
+    x_shape, kernel_shape, options = CONVOLUTIONS[name]
+    args = normal(0, *x_shape), normal(1, *kernel_shape), normal(2, kernel_shape[-1])
+    value, gradients = value_and_gradients(functools.partial(ops.conv2d, **options), *args)
+    wanted, wanted_gradients = value_and_gradients(functools.partial(plain_conv, **options), *args)
+    settings = {"stride": 1, "padding": 0, "groups": 1} | options
+    close(value, np.stack([oracle.convolve(image, *args[1:], **settings) for image in args[0]]))
+    close(value, wanted)
+    for actual, expected in zip(gradients, wanted_gradients, strict=True):
+        close(actual, expected)
+
+
+@pytest.mark.parametrize("name", ["stride 4", "two groups", "full size"])
+def test_conv2d_plain_jit_and_vmap_agree(name):
+    x_shape, kernel_shape, options = CONVOLUTIONS[name]
+    x, kernel, bias = normal(0, *x_shape), normal(1, *kernel_shape), normal(2, kernel_shape[-1])
+    conv = functools.partial(ops.conv2d, **options)
+    plain = conv(x, kernel, bias)
+    close(jax.jit(conv)(x, kernel, bias), plain)
+    close(jax.vmap(lambda image: conv(image[None], kernel, bias)[0])(x), plain)
+
+
+def test_conv2d_gradient_is_finite_differences():
+    x, kernel, bias = normal(0, 5, 5, 4), normal(1, 3, 3, 2, 4), normal(2, 4)
+    options = {"stride": 2, "padding": 1, "groups": 2}
+    value, (actual, *_) = value_and_gradients(functools.partial(ops.conv2d, **options), x[None], kernel, bias)
+    weight = np.asarray(weights(value.shape))[0]
+    expected = differences.gradient(lambda a: np.sum(oracle.convolve(a, kernel, bias, **options) * weight), x)
+    close(actual[0], expected)
+
+
+def test_conv2d_groups_do_not_see_each_other():
+    x, kernel = normal(0, 1, 5, 5, 4), normal(1, 3, 3, 2, 6)
+    moved = x.copy()
+    moved[..., 2:] += 1
+    before, after = (np.asarray(ops.conv2d(a, kernel, jnp.zeros(6), groups=2)) for a in (x, moved))
+    np.testing.assert_array_equal(before[..., :3], after[..., :3])
+    assert np.all(before[..., 3:] != after[..., 3:])
+
+
+# --- max pooling ---
+
+
+def plain_pool(x, *, size, stride):
+    return jax.lax.reduce_window(x, -jnp.inf, jax.lax.max, (1, size, size, 1), (1, stride, stride, 1), "VALID")
+
+
+POOLS = [(9, 10, 3, 2), (7, 5, 3, 1), (6, 7, 2, 2), (9, 4, 4, 3), (7, 7, 2, 3), (3, 3, 3, 2)]
+
+
+@pytest.mark.parametrize(("height", "width", "size", "stride"), POOLS)
+def test_max_pool_and_its_gradient_are_those_of_reduce_window(height, width, size, stride):
+    # Distinct values, and zeros and ones: then most windows have several maxima, as after a relu.
+    distinct = normal(0, 3, height, width, 4)
+    tied = np.random.default_rng(1).integers(0, 2, distinct.shape).astype(np.float32)
+    x = np.concatenate([distinct, tied])
+    value, (gradient,) = value_and_gradients(functools.partial(ops.max_pool, size=size, stride=stride), x)
+    wanted, (wanted_gradient,) = value_and_gradients(functools.partial(plain_pool, size=size, stride=stride), x)
+    np.testing.assert_array_equal(value, wanted)
+    close(gradient, wanted_gradient)
+
+
+def test_max_pool_plain_jit_and_vmap_agree():
+    x = normal(0, 3, 7, 6, 2)
+    plain = ops.max_pool(x)
+    np.testing.assert_array_equal(jax.jit(ops.max_pool)(x), plain)
+    np.testing.assert_array_equal(jax.vmap(lambda image: ops.max_pool(image[None])[0])(x), plain)
+
+
+def test_max_pool_gradient_of_a_flat_image_goes_to_the_first_pixel_of_each_window():
+    _, (gradient,) = value_and_gradients(ops.max_pool, jnp.ones((1, 5, 5, 1)))
+    expected = np.zeros((5, 5))
+    expected[0:4:2, 0:4:2] = weights((1, 2, 2, 1))[0, :, :, 0]
+    np.testing.assert_array_equal(gradient[0, :, :, 0], expected)
+
+
+def test_max_pool_takes_whole_windows_only():
+    assert ops.max_pool(jnp.zeros((1, 55, 55, 2))).shape == (1, 27, 27, 2)
+    assert ops.max_pool(jnp.zeros((1, 6, 6, 2))).shape == (1, 2, 2, 2)  # Caffe would round up to 3
+
+
+def test_max_pool_shows_nan_in_every_window_that_holds_it():
+    x = np.stack([normal(0, 5, 5, 1)] * 25)
+    for image, at in zip(x, np.ndindex(5, 5), strict=True):
+        image[at] = np.nan
+    actual = np.asarray(ops.max_pool(x))
+    for image, pooled in zip(x, actual, strict=True):
+        for i, j in np.ndindex(2, 2):
+            assert np.isnan(pooled[i, j]) == np.isnan(image[2 * i : 2 * i + 3, 2 * j : 2 * j + 3]).any()
+
+
+def test_max_pool_of_one_pixel():
+    x = normal(0, 1, 1, 1, 3)
+    np.testing.assert_array_equal(ops.max_pool(x, size=1, stride=1), x)
+
+
+# --- local response normalization ---
+
+NORMALIZATIONS = [
+    (8, {}),
+    (3, {}),
+    (1, {}),
+    (8, {"beta": 0.5}),
+    (2, {"beta": 1.0}),
+    (4, {"beta": 0.3, "size": 3, "alpha": 2.0}),
+    (3, {"size": 1, "alpha": 1.0}),
+    (4, {"size": 7, "k": 2.0, "alpha": 0.5}),
+]
+
+
+@pytest.mark.parametrize(("channels", "options"), NORMALIZATIONS, ids=str)
+def test_local_response_norm_is_the_loop_over_channels(channels, options):
+    scale = np.float32(2 if "alpha" in options else 200)  # so that the sum matters beside k
+    x = scale * normal(0, 1, 2, 3, channels)
+    value, (gradient,) = value_and_gradients(functools.partial(ops.local_response_norm, **options), x)
+    np.testing.assert_allclose(value, oracle.normalize(x, **options), rtol=1e-5)
+    weight = np.asarray(weights(x.shape))
+    expected = differences.gradient(lambda a: np.sum(oracle.normalize(a, **options) * weight), x, step=1e-3 * scale)
+    close(gradient, expected)
+
+
+@pytest.mark.parametrize("beta", [0.75, 0.6])
+def test_local_response_norm_plain_jit_and_vmap_agree(beta):
+    x = 200 * normal(0, 3, 2, 2, 8)
+    norm = functools.partial(ops.local_response_norm, beta=beta)
+    plain = norm(x)
+    close(jax.jit(norm)(x), plain, 1e-6)
+    close(jax.vmap(lambda image: norm(image[None])[0])(x), plain, 1e-6)
+
+
+def test_local_response_norm_of_zeros_and_of_one_pixel():
+    value, (gradient,) = value_and_gradients(ops.local_response_norm, jnp.zeros((1, 1, 1, 6)))
+    np.testing.assert_array_equal(value, np.zeros((1, 1, 1, 6)))
+    np.testing.assert_allclose(gradient, weights((1, 1, 1, 6)), rtol=1e-6)
+    pixel = 300 * normal(0, 1, 1, 1, 6)
+    np.testing.assert_allclose(ops.local_response_norm(pixel), oracle.normalize(pixel), rtol=1e-5)
