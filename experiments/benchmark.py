@@ -7,7 +7,7 @@
 Before anything is timed the energies and gradients must agree to 1e-3. Then the contestants take turns, so that a
 drifting machine drifts for all of them; medians are reported, and ratios to PyTorch's fastest form. The ceiling is what
 a matrix product (2048 x 2048) and a copy (64 MiB) reach in between. Floating-point operations are counted from the
-layer table: two for each multiplication and addition of a convolution, forwards, and again for the gradient to its input.
+layer table: two for each product of a convolution, forwards, and two for the gradient to its input.
 
 Writes results.json, benchmark.md (the table) and benchmark.png (the ratios) into --workdir.
 """

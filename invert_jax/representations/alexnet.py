@@ -141,7 +141,7 @@ def _read_shapes(params) -> tuple[tuple[int, ...], tuple[int, ...]]:
 
     def shape(layer, array):
         entry = params.get(layer, {}) if isinstance(params, dict) else {}
-        return np.shape(entry.get(array) if isinstance(entry, dict) else None)
+        return np.shape(entry[array]) if isinstance(entry, dict) and array in entry else ()
 
     widths = tuple((shape(layer.name, "kernel") or (layer.width,))[-1] for layer in _CONVOLUTIONS)
     mean_shape = tuple(np.shape(params["mean"])) if isinstance(params, dict) and "mean" in params else (3,)
