@@ -33,7 +33,9 @@ def l1_distance(features: jax.Array, target: jax.Array, mask: jax.Array | None =
     >>> float(l1_distance(jnp.array([1.0, 3.0]), jnp.array([1.0, 1.0])))
     1.0
     """
-    return jnp.sum(jnp.abs(_masked(features - target, mask))) / _or_one(jnp.sum(jnp.abs(_masked(target, mask))))
+    return jnp.sum(numerics.absolute(_masked(features - target, mask))) / _or_one(
+        jnp.sum(jnp.abs(_masked(target, mask)))
+    )
 
 
 def inner_product(features: jax.Array, target: jax.Array, mask: jax.Array | None = None) -> jax.Array:

@@ -21,7 +21,7 @@ def alpha_norm(x: jax.Array, *, alpha: float = 6.0) -> jax.Array:
     """
     if float(alpha).is_integer() and int(alpha) % 2 == 0:
         return jnp.sum(x ** int(alpha))
-    return jnp.sum(numerics.power(jnp.abs(x), alpha))
+    return jnp.sum(numerics.power(numerics.absolute(x), alpha))
 
 
 def total_variation(x: jax.Array, *, beta: float = 2.0) -> jax.Array:

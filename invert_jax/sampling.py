@@ -81,6 +81,7 @@ def sample(
     Raises:
       ValueError: a count that is not positive, a mesh without the one axis "restarts", or see `objective.make`.
 
+    >>> import jax.numpy as jnp
     >>> from invert_jax import recipes, representations
     >>> hog = representations.hog()
     >>> image = jnp.tile(jnp.linspace(0, 255, 16)[:, None, None], (1, 16, 1))

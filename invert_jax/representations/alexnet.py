@@ -1,6 +1,8 @@
 """CNN-A (AlexNet in Caffe's reference order) with its 20 named taps: Mahendran & Vedaldi, Table 2."""
 
 import dataclasses
+import math
+from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -129,10 +131,21 @@ def random_alexnet_params(key: jax.Array, *, widths: tuple[int, ...] = AlexNet.w
     >>> small["conv2"]["kernel"].shape
     (5, 5, 4, 8)
     """
-    network = AlexNet(tuple(widths))
-    _expected(network)
-    side = layers.smallest_input(layers.CNN_A)
-    params = jax.jit(network.init)(key, jnp.zeros((side, side, 3)))["params"]
+    if len(widths) != len(_CONVOLUTIONS):
+        raise ValueError(f"CNN-A has {len(_CONVOLUTIONS)} widths, conv1..conv5 and fc6..fc8; got {len(widths)}.")
+    for width in widths:
+        checks.require_count(width, "A layer's width")
+    expected = _expected(AlexNet(tuple(widths)))
+    params: dict = {}
+    # One draw, cut up: a draw for each shape takes seconds of compilation.
+    kernels = {row.name: expected[row.name]["kernel"].shape for row in _CONVOLUTIONS}
+    noise = jax.random.normal(key, (sum(map(math.prod, kernels.values())),))
+    start = 0
+    for name, shape in kernels.items():
+        size = math.prod(shape)
+        kernel = noise[start : start + size].reshape(shape) * math.sqrt(2 / math.prod(shape[:3]))
+        params[name] = {"kernel": kernel, "bias": jnp.zeros(shape[-1])}
+        start += size
     return {**params, "mean": jnp.asarray([104.0, 117.0, 123.0])}
 
 
@@ -140,11 +153,11 @@ def _read_shapes(params) -> tuple[tuple[int, ...], tuple[int, ...]]:
     """Widths and mean shape that the given weights speak of; the paper's where they are silent."""
 
     def shape(layer, array):
-        entry = params.get(layer, {}) if isinstance(params, dict) else {}
-        return np.shape(entry[array]) if isinstance(entry, dict) and array in entry else ()
+        entry = params.get(layer) if isinstance(params, Mapping) else None
+        return np.shape(entry[array]) if isinstance(entry, Mapping) and array in entry else ()
 
     widths = tuple((shape(layer.name, "kernel") or (layer.width,))[-1] for layer in _CONVOLUTIONS)
-    mean_shape = tuple(np.shape(params["mean"])) if isinstance(params, dict) and "mean" in params else (3,)
+    mean_shape = tuple(np.shape(params["mean"])) if isinstance(params, Mapping) and "mean" in params else (3,)
     return widths, mean_shape
 
 
