@@ -38,7 +38,7 @@ def _define_flags():
     )
     flags.DEFINE_string("initial_image", None, "A file to start from instead of noise.")
     flags.DEFINE_string("workdir", "out/invert_image", "Folder for the results.")
-    common.define_inversion_flags(layer="conv5", num_restarts=4)
+    common.define_inversion_flags(layer="conv4", num_restarts=4)
     flags.adopt_module_key_flags(common)
 
 
@@ -140,7 +140,15 @@ def _same_class(image, restarts):
 
 def _write_pictures(workdir, title, image, found, frames):
     labels = ["photograph", *(f"restart {r}: error {100 * e:.1f} %" for r, e in enumerate(found.error))]
-    sheet = ij.figures.montage([image, *found.image], labels=labels, title=f"{title}: the same code, other images")
+    # HOG and DSIFT are blind to contrast, so their restarts are shown stretched to the full range.
+    stretched = image.shape[2] == 1
+    note = " (restarts stretched to full contrast)" if stretched else ""
+    sheet = ij.figures.montage(
+        [image, *found.image],
+        labels=labels,
+        title=f"{title}: the same code, other images{note}",
+        mode=["clip", *["stretch" if stretched else "clip"] * len(found.image)],
+    )
     ij.save_image(workdir / "montage.png", sheet)
     if found.finite.any():
         spread = found.image[found.finite].std(0).mean(-1)

@@ -32,37 +32,56 @@ def conv2d(
     >>> conv2d(jnp.ones((1, 5, 5, 4)), jnp.ones((3, 3, 2, 6)), jnp.zeros(6), padding=1, groups=2).shape
     (1, 5, 5, 6)
     """
-    size = x.shape[1:3]
-    if padding == 0 and groups == 1 and kernel.shape[:2] == size:
-        flat = x.reshape(x.shape[0], -1) @ kernel.reshape(-1, kernel.shape[-1])
-        y = flat[:, None, None, :]
-    elif groups == 1:
-        y = _conv(x, kernel, stride, padding)
+    if padding == 0 and groups == 1 and kernel.shape[:2] == x.shape[1:3]:
+        y = (x.reshape(x.shape[0], -1) @ kernel.reshape(-1, kernel.shape[-1]))[:, None, None, :]
     else:
         y = jax.lax.platform_dependent(
             x,
             kernel,
-            cpu=functools.partial(_split_conv, stride=stride, padding=padding, groups=groups),
+            cpu=functools.partial(_conv_by_products, stride=stride, padding=padding, groups=groups),
             default=functools.partial(_conv, stride=stride, padding=padding, groups=groups),
         )
     return y + bias.reshape(1, 1, 1, -1)
 
 
-def _conv(x, kernel, stride, padding, groups=1):
+def _conv(x, kernel, *, stride, padding, groups):
     return jax.lax.conv_general_dilated(
-        x,
-        kernel,
-        (stride, stride),
-        [(padding, padding)] * 2,
-        dimension_numbers=_LAYOUT,
-        feature_group_count=groups,
+        x, kernel, (stride, stride), [(padding, padding)] * 2, dimension_numbers=_LAYOUT, feature_group_count=groups
     )
 
 
-def _split_conv(x, kernel, stride, padding, groups):
-    # The CPU backend lowers a grouped convolution to scalar loops; one convolution per group is five times faster.
-    xs, kernels = jnp.split(x, groups, axis=-1), jnp.split(kernel, groups, axis=-1)
-    return jnp.concatenate([_conv(a, k, stride, padding) for a, k in zip(xs, kernels, strict=True)], axis=-1)
+def _conv_by_products(x, kernel, *, stride, padding, groups):
+    # The CPU backend has a fast convolution, but not for groups, nor for the gradient to the input inside a loop,
+    # which is where an inversion needs it. Matrix products are fast everywhere, and so are their gradients.
+    x = jnp.pad(x, ((0, 0), (padding, padding), (padding, padding), (0, 0)))
+    pairs = zip(jnp.split(x, groups, axis=-1), jnp.split(kernel, groups, axis=-1), strict=True)
+    ys = [_conv_by_rows(*(_space_to_depth(a, k, stride) if stride > 1 else (a, k))) for a, k in pairs]
+    return ys[0] if groups == 1 else jnp.concatenate(ys, axis=-1)
+
+
+def _conv_by_rows(x, kernel):
+    """A convolution of stride 1: the columns under the kernel side by side, one matrix product for each of its rows."""
+    (n, height, width, _), (rows, columns, _, channels) = x.shape, kernel.shape
+    height, width = height - rows + 1, width - columns + 1
+    x = jnp.concatenate([x[:, :, j : j + width] for j in range(columns)], axis=-1)
+    y = sum(x[:, i : i + height].reshape(n * height * width, -1) @ kernel[i].reshape(-1, channels) for i in range(rows))
+    return jnp.reshape(y, (n, height, width, channels))
+
+
+def _space_to_depth(x, kernel, stride):
+    """The same convolution with stride 1, on blocks of `stride x stride` pixels laid into channels."""
+    (n, *sides, channels), (*extents, _, out) = x.shape, kernel.shape
+    spans = [-(-extent // stride) for extent in extents]
+    blocks = [(side - extent) // stride + span for side, extent, span in zip(sides, extents, spans, strict=True)]
+    grow = [max(block * stride - side, 0) for block, side in zip(blocks, sides, strict=True)]
+    x = jnp.pad(x, ((0, 0), (0, grow[0]), (0, grow[1]), (0, 0)))[:, : blocks[0] * stride, : blocks[1] * stride]
+    x = x.reshape(n, blocks[0], stride, blocks[1], stride, channels)
+    grow = [span * stride - extent for span, extent in zip(spans, extents, strict=True)]
+    kernel = jnp.pad(kernel, ((0, grow[0]), (0, grow[1]), (0, 0), (0, 0)))
+    kernel = kernel.reshape(spans[0], stride, spans[1], stride, channels, out)
+    depth = stride * stride * channels
+    x = x.transpose(0, 1, 3, 2, 4, 5).reshape(n, *blocks, depth)
+    return x, kernel.transpose(0, 2, 1, 3, 4, 5).reshape(*spans, depth, out)
 
 
 def max_pool(x: jax.Array, *, size: int = 3, stride: int = 2) -> jax.Array:
