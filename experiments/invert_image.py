@@ -12,6 +12,8 @@ Eq. 3 of Mahendran & Vedaldi 2015, by momentum descent. Writes into --workdir:
     evolution.gif     the first restarts while they descend
     preimages.npz     images [R, H, W, C], errors [R], energies [R, T, 4], finite [R]
     results.json      errors, settings, versions, device
+
+and prints a table of errors; its "class rank" is the rank that the whole network gives to the photograph's class.
 """
 
 import time
@@ -65,7 +67,7 @@ def main() -> None:
     found, frames = _sample_with_progress(representation, target, recipe, image.shape, mask, start)
     seconds = time.monotonic() - began
 
-    same_class = _same_class(image, found.image) if deep else None
+    class_ranks = _class_ranks(image, found.image) if deep else None
     _write_pictures(workdir, f"{name}, {what}", image, found, frames)
     common.write_arrays(
         workdir / "preimages.npz", images=found.image, errors=found.error, energies=found.energy, finite=found.finite
@@ -78,7 +80,7 @@ def main() -> None:
         "mean_error": good.mean() if good.size else None,
         "final_energies": dict(zip(("total", "loss", "alpha", "tv"), found.energy[:, -1].T, strict=True)),
         "psnr": [ij.metrics.psnr(restart, image) for restart in found.image],
-        "same_class": same_class,
+        "class_ranks": class_ranks,
         "finite": found.finite,
         "seconds": round(seconds, 1),
     }
@@ -128,14 +130,21 @@ def _sample_with_progress(representation, target, recipe, image_shape, mask, sta
     return found, frames
 
 
-def _same_class(image, restarts):
-    """Whether the network's highest score at fc8 is the photograph's, for every restart; None if it has no fc8."""
+def _class_ranks(image, restarts):
+    """Rank, from 1, that each restart gives the photograph's class at fc8; None if the network cannot say."""
     scores = ij.alexnet(common.alexnet_params(FLAGS.weights), layer="fc8")
     try:
-        wanted = np.asarray(scores(image)).mean((0, 1)).argmax()
-    except ValueError:  # an image smaller than fc8's field
+        winner = np.asarray(scores(image)).mean((0, 1)).argmax()
+    except ValueError:  # an image smaller than fc8's receptive field
         return None
-    return [bool(np.isfinite(r).all() and np.asarray(scores(r)).mean((0, 1)).argmax() == wanted) for r in restarts]
+    ranks = []
+    for restart in restarts:
+        if np.isfinite(restart).all():
+            values = np.asarray(scores(restart)).mean((0, 1))
+            ranks.append(1 + int(np.sum(values > values[winner])))
+        else:
+            ranks.append(None)
+    return ranks
 
 
 def _write_pictures(workdir, title, image, found, frames):
@@ -172,16 +181,16 @@ def _write_pictures(workdir, title, image, found, frames):
 
 def _table(numbers):
     table = rich.table.Table(title=f"{numbers['image']}, {numbers['representation']}")
-    for column in ("restart", "error, %", "loss", "alpha", "TV", "PSNR, dB", "same class"):
+    for column in ("restart", "error, %", "loss", "alpha", "TV", "PSNR, dB", "class rank"):
         table.add_column(column, justify="right")
     final = numbers["final_energies"]
     for r, error in enumerate(numbers["errors"]):
         if not numbers["finite"][r]:
             table.add_row(str(r), "not finite", *["-"] * 5)
             continue
-        same = "-" if numbers["same_class"] is None else ("yes" if numbers["same_class"][r] else "no")
+        rank = "-" if numbers["class_ranks"] is None else str(numbers["class_ranks"][r])
         terms = (f"{final[term][r]:.4f}" for term in ("loss", "alpha", "tv"))
-        table.add_row(str(r), f"{100 * error:.1f}", *terms, f"{float(numbers['psnr'][r]):.1f}", same)
+        table.add_row(str(r), f"{100 * error:.1f}", *terms, f"{float(numbers['psnr'][r]):.1f}", rank)
     return table
 
 
