@@ -9,7 +9,6 @@ import os
 import pathlib
 import platform
 import sys
-import uuid
 
 import jax
 import numpy as np
@@ -19,7 +18,23 @@ from absl import app, flags, logging
 import invert_jax as ij
 
 REPRESENTATIONS = ("alexnet", "hog", "hogb", "dsift")
-LOSSES = ("squared_distance", "l1_distance", "inner_product", "activation")
+LOSSES = {
+    "squared_distance": ij.losses.squared_distance,
+    "l1_distance": ij.losses.l1_distance,
+    "inner_product": ij.losses.inner_product,
+    "activation": ij.losses.activation,
+}
+_ONLY_FOR = {
+    "layer": ("alexnet",),
+    "weights": ("alexnet",),
+    "cell_size": ("hog", "hogb"),
+    "num_orientations": ("hog", "hogb"),
+    "binning": ("hog",),
+    "bin_size": ("dsift",),
+    "step": ("dsift",),
+    "variant": ("hog", "hogb", "dsift"),
+}
+LARGEST_SIDE = 500  # of a gray photograph whose size is not given: that of the paper's
 
 console = rich.console.Console()
 
@@ -34,17 +49,21 @@ def define_inversion_flags(*, layer: str, num_restarts: int) -> None:
         "weights", None, "Weights of alexnet, .npz or MatConvNet .mat; the bundled small network if absent."
     )
     flags.DEFINE_integer("cell_size", 8, "Cell of hog and hogb, pixels.")
+    flags.DEFINE_integer("num_orientations", 9, "Undirected orientations of hog and hogb.")
+    flags.DEFINE_enum("binning", "hard", ["hard", "bilinear", "approximate"], "How hog gates gradients; see ij.hog.")
     flags.DEFINE_integer("bin_size", 5, "Spatial bin of dsift, pixels.")
     flags.DEFINE_integer("step", 5, "Pixels between dsift descriptors.")
     flags.DEFINE_enum("variant", "vlfeat", ["vlfeat", "released"], "HOG and DSIFT as VLFeat, or as the paper's code.")
     flags.DEFINE_float("lambda_tv", None, "Weight of TV^beta in eq. 3; the recipe's own if absent.")
     flags.DEFINE_float("lambda_alpha", None, "Weight of the alpha-norm in eq. 3; the balancing rule if absent.")
-    flags.DEFINE_float("beta", None, "Exponent of TV^beta; the recipe's own if absent.")
+    flags.DEFINE_float(
+        "beta", None, "Exponent of TV^beta; the recipe's own if absent. The paper's 1 goes with --lambda_tv=1.845e-3."
+    )
     flags.DEFINE_float("sigma", None, "Norm of a typical centered image, gray levels; 68.92 sqrt(H W C) if absent.")
     flags.DEFINE_list(
         "stages", None, "Descent as RATExSTEPS,..., such as 4e-3x100,4e-4x200; the recipe's own if absent."
     )
-    flags.DEFINE_enum("loss", "squared_distance", LOSSES, "What compares the features with the photograph's.")
+    flags.DEFINE_enum("loss", "squared_distance", list(LOSSES), "What compares the features with the photograph's.")
     flags.DEFINE_string("mask", None, "Neurons that count: central:K, channels:GROUP/GROUPS, or a boolean .npy file.")
     flags.DEFINE_integer("num_restarts", num_restarts, "Random starts.")
     flags.DEFINE_integer("chunk_size", None, "Restarts at a time; bounds memory. 4 on CPU, 32 elsewhere, if absent.")
@@ -53,14 +72,19 @@ def define_inversion_flags(*, layer: str, num_restarts: int) -> None:
 
 def representation(values: flags.FlagValues) -> ij.Representation:
     """The representation that the flags name."""
+    for flag, owners in _ONLY_FOR.items():
+        if values[flag].present and values.representation not in owners:
+            raise ValueError(f"--{flag} is for {' and '.join(owners)}, not for {values.representation}: drop it.")
     if values.representation == "alexnet":
         return ij.alexnet(alexnet_params(values.weights), layer=values.layer)
-    if values.weights is not None:
-        raise ValueError(f"--weights is for alexnet; {values.representation} has none: drop it.")
     if values.representation == "dsift":
         return ij.dsift(bin_size=values.bin_size, step=values.step, variant=values.variant)
-    binning = "bilinear" if values.representation == "hogb" else "hard"
-    return ij.hog(cell_size=values.cell_size, binning=binning, variant=values.variant)
+    return ij.hog(
+        cell_size=values.cell_size,
+        num_orientations=values.num_orientations,
+        binning="bilinear" if values.representation == "hogb" else values.binning,
+        variant=values.variant,
+    )
 
 
 @functools.cache
@@ -72,7 +96,7 @@ def alexnet_params(path: str | None) -> dict | None:
 def recipe(values: flags.FlagValues) -> ij.Recipe:
     """The recipe for the representation that the flags name, with their changes."""
     chosen = ij.recipes.default(values.layer) if values.representation == "alexnet" else ij.recipes.shallow()
-    changes = {"loss": getattr(ij.losses, values.loss)}
+    changes = {"loss": LOSSES[values.loss]}
     for name in ("lambda_tv", "lambda_alpha", "beta", "sigma"):
         if getattr(values, name) is not None:
             changes[name] = getattr(values, name)
@@ -118,11 +142,24 @@ def mask(text: str | None, shape: tuple[int, ...]) -> np.ndarray | None:
 
 
 def photograph(path: str | None, *, size: int | None, gray: bool) -> tuple[str, np.ndarray]:
-    """A photograph and its name: a file, or one of `ij.images.SAMPLES`; chelsea the cat if None."""
+    """A photograph and its name: a file, or one of `ij.images.SAMPLES`; chelsea the cat if None.
+
+    Without a size, a photograph with a side of more than `LARGEST_SIDE` pixels is reduced to that, and it is said.
+    """
     if path is None or (path in ij.images.SAMPLES and not os.path.exists(path)):
         name = path or "chelsea"
-        return name, ij.sample_image(name, size=size, gray=gray)
-    return pathlib.Path(path).stem, ij.load_image(path, size=size, gray=gray)
+        image = ij.sample_image(name, size=size, gray=gray)
+    else:
+        name, image = pathlib.Path(path).stem, ij.load_image(path, size=size, gray=gray)
+    height, width, _ = image.shape
+    if size is None and max(height, width) > LARGEST_SIDE:
+        shrink = LARGEST_SIDE / max(height, width)
+        image = ij.images.resize(image, (max(round(height * shrink), 1), max(round(width * shrink), 1)))
+        console.print(
+            f"{name} is {height} x {width}; reduced to {image.shape[0]} x {image.shape[1]} (--size sets another).",
+            highlight=False,
+        )
+    return name, image
 
 
 def make_workdir(path: str) -> pathlib.Path:
@@ -170,23 +207,14 @@ def _plain(value):
 
 def write_text(path: pathlib.Path, text: str) -> None:
     """Writes a text file whole or not at all."""
-    _write(path, text.encode())
+    ij.files.write(path, text.encode())
 
 
 def write_arrays(path: pathlib.Path, **arrays: np.ndarray) -> None:
     """Writes a compressed .npz whole or not at all."""
     stream = io.BytesIO()
     np.savez_compressed(stream, **arrays)
-    _write(path, stream.getvalue())
-
-
-def _write(path, data):
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
-    try:
-        temporary.write_bytes(data)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    ij.files.write(path, stream.getvalue())
 
 
 def run(main) -> None:
@@ -200,10 +228,15 @@ def run(main) -> None:
             return 2
         try:
             return main()
-        except (ValueError, OSError) as error:
+        except (ValueError, TypeError, OSError, ImportError) as error:
             if logging.get_verbosity() >= logging.DEBUG:
                 raise
             console.print(str(error), style="red", markup=False, highlight=False)
+            return 1
+        except jax.errors.JaxRuntimeError as error:
+            if "RESOURCE_EXHAUSTED" not in str(error):
+                raise
+            console.print("The device is out of memory; lower --chunk_size or --size.", style="red")
             return 1
         except KeyboardInterrupt:
             console.print("Interrupted; nothing half-written is left.", style="red")

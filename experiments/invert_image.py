@@ -47,7 +47,7 @@ def _define_flags():
 def main() -> None:
     """Runs the experiment that the flags describe."""
     deep = FLAGS.representation == "alexnet"
-    size = FLAGS.size or (227 if deep else None)
+    size = FLAGS.size if FLAGS.size is not None else (227 if deep else None)
     name, image = common.photograph(FLAGS.image, size=size, gray=not deep)
     start = None
     if FLAGS.initial_image is not None:
@@ -56,6 +56,8 @@ def main() -> None:
     target = representation(image)
     mask = common.mask(FLAGS.mask, target.shape)
     workdir = common.make_workdir(FLAGS.workdir)
+    if start is not None and FLAGS.num_restarts > 1:
+        raise ValueError("--initial_image starts every restart alike; give --num_restarts=1 with it.")
     what = f"{FLAGS.representation} {FLAGS.layer}" if deep else FLAGS.representation
     common.console.print(
         f"{name}, {image.shape[0]} x {image.shape[1]}: {FLAGS.num_restarts} restarts from {what} "
@@ -79,7 +81,7 @@ def main() -> None:
         "errors": found.error,
         "mean_error": good.mean() if good.size else None,
         "final_energies": dict(zip(("total", "loss", "alpha", "tv"), found.energy[:, -1].T, strict=True)),
-        "psnr": [ij.metrics.psnr(restart, image) for restart in found.image],
+        "psnr": [ij.metrics.psnr(np.clip(restart, 0, 255), image) for restart in found.image] if deep else None,
         "class_ranks": class_ranks,
         "finite": found.finite,
         "seconds": round(seconds, 1),
@@ -91,6 +93,8 @@ def main() -> None:
 
 def _sample_with_progress(representation, target, recipe, image_shape, mask, start):
     """The restarts, and images `[frame][restart]` of the first ones along the way."""
+    # A mistake is told before anything is shown.
+    ij.objective.make(representation, target, recipe, image_shape=image_shape, mask=mask)
     every = max(recipe.num_steps // _FRAMES, 1)
     frames = []
     columns = (
@@ -106,11 +110,14 @@ def _sample_with_progress(representation, target, recipe, image_shape, mask, sta
         task = bar.add_task("compiling", total=None, energy="-")
 
         def report(progress):
-            first, last = progress.restarts.start, progress.restarts.stop
-            if progress.step == 0:
-                bar.reset(task, description=f"restarts {first}-{last - 1}", total=recipe.num_steps, energy="-")
-            else:
-                bar.update(task, completed=progress.step, energy=f"{np.median(progress.energy[:, 0]):.4f}")
+            first, count = progress.restarts.start, len(progress.restarts)
+            bar.update(
+                task,
+                description=f"restarts {first}-{first + count - 1}",
+                total=recipe.num_steps * progress.num_restarts,
+                completed=recipe.num_steps * first + progress.step * count,
+                energy=f"{np.median(progress.energy[:, 0]):.4f}" if progress.step else "-",
+            )
             if first == 0:
                 frames.append((progress.step, progress.image[:_ANIMATED]))
 
@@ -163,13 +170,13 @@ def _write_pictures(workdir, title, image, found, frames):
         spread = found.image[found.finite].std(0).mean(-1)
         ij.save_image(
             workdir / "spread.png",
-            ij.figures.heatmap(
+            ij.plots.heatmap(
                 spread,
                 title=f"{title}: spread of {found.finite.sum()} restarts",
                 label="standard deviation, gray levels",
             ),
         )
-        ij.save_image(workdir / "convergence.png", ij.figures.convergence(found.energy, title=title))
+        ij.save_image(workdir / "convergence.png", ij.plots.convergence(found.energy, title=title))
     animation = [
         ij.figures.montage(
             [image, *images], labels=["photograph", f"step {step}", *[""] * (len(images) - 1)], height=160
@@ -188,9 +195,10 @@ def _table(numbers):
         if not numbers["finite"][r]:
             table.add_row(str(r), "not finite", *["-"] * 5)
             continue
+        psnr = "-" if numbers["psnr"] is None else f"{float(numbers['psnr'][r]):.1f}"
         rank = "-" if numbers["class_ranks"] is None else str(numbers["class_ranks"][r])
         terms = (f"{final[term][r]:.4f}" for term in ("loss", "alpha", "tv"))
-        table.add_row(str(r), f"{100 * error:.1f}", *terms, f"{float(numbers['psnr'][r]):.1f}", rank)
+        table.add_row(str(r), f"{100 * error:.1f}", *terms, psnr, rank)
     return table
 
 

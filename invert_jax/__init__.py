@@ -16,6 +16,7 @@ image with given features, `sample` many:
 
 from invert_jax import (
     figures,
+    files,
     images,
     inversion,
     layers,
@@ -25,6 +26,7 @@ from invert_jax import (
     objective,
     optimizers,
     parameterizations,
+    plots,
     receptive_field,
     recipes,
     regularizers,
@@ -48,6 +50,7 @@ __all__ = [
     "alexnet",
     "dsift",
     "figures",
+    "files",
     "from_flax",
     "from_function",
     "hog",
@@ -63,6 +66,7 @@ __all__ = [
     "objective",
     "optimizers",
     "parameterizations",
+    "plots",
     "random_alexnet_params",
     "receptive_field",
     "recipes",

@@ -1,7 +1,13 @@
 """Checks at the seams: one clear sentence for a user's mistake, nothing at all inside a trace."""
 
+import math
+
+import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
+
+_LARGEST, _LEAST = float(np.finfo(np.float32).max), float(np.finfo(np.float32).tiny)
 
 
 def is_concrete(array) -> bool:
@@ -28,21 +34,42 @@ def require_image(image, *, channels: int | None = None, min_side: int = 1, what
 def require_finite(array, what: str) -> None:
     """Raises ValueError when a concrete `array` holds NaN or infinity."""
     if is_concrete(array):
-        bad = int(np.sum(~np.isfinite(np.asarray(array))))
+        with np.errstate(over="ignore"):
+            bad = int(np.sum(~np.isfinite(np.asarray(array).astype(np.float32))))
         if bad:
-            raise ValueError(f"The {what} has {bad} non-finite value(s) (NaN or infinity); give finite numbers.")
+            raise ValueError(
+                f"The {what} has {bad} non-finite value(s) (NaN or infinity, in float32); give finite numbers."
+            )
 
 
 def require_positive(value, what: str) -> None:
-    """Raises ValueError unless a concrete scalar is finite and greater than zero."""
-    if is_concrete(value) and not (np.isfinite(value) and value > 0):
-        raise ValueError(f"{what} is {value}; it must be a finite number greater than 0.")
+    """Raises ValueError unless a concrete scalar is finite, in float32, and greater than zero."""
+    if is_concrete(value) and not _real(value) > 0:
+        raise ValueError(f"{what} is {value!r}; it must be a finite number greater than 0.")
 
 
 def require_non_negative(value, what: str) -> None:
-    """Raises ValueError unless a concrete scalar is finite and at least zero."""
-    if is_concrete(value) and not (np.isfinite(value) and value >= 0):
-        raise ValueError(f"{what} is {value}; it must be a finite number, 0 or greater.")
+    """Raises ValueError unless a concrete scalar is finite, in float32, and at least zero."""
+    if is_concrete(value) and not _real(value) >= 0:
+        raise ValueError(f"{what} is {value!r}; it must be a finite number, 0 or greater.")
+
+
+def _real(value) -> float:
+    """A scalar as a float; NaN, which passes no comparison, for anything that float32 cannot hold."""
+    try:
+        number = math.nan if isinstance(value, str) else float(value)
+    except (TypeError, ValueError):
+        return math.nan
+    return number if number == 0 or _LEAST <= abs(number) <= _LARGEST else math.nan
+
+
+def require_key(key) -> None:
+    """Raises TypeError unless `key` is one random key."""
+    typed = isinstance(key, jax.Array) and jnp.issubdtype(key.dtype, jax.dtypes.prng_key)
+    raw = not typed and np.shape(key) == (2,) and getattr(key, "dtype", None) == np.uint32
+    if not (raw or (typed and np.shape(key) == ())):
+        shape = f" of shape {np.shape(key)}" if np.shape(key) else ""
+        raise TypeError(f"The key is {type(key).__name__}{shape}; give one random key, such as jax.random.key(0).")
 
 
 def require_choice(value: str, choices, what: str) -> None:

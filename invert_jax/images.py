@@ -4,28 +4,20 @@ Nothing here changes the range of an image silently, and nothing is downloaded.
 """
 
 import importlib.resources
-import io
 import os
-import sys
-import uuid
-import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import imageio.v3 as iio
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
 
-from invert_jax import checks
+from invert_jax import checks, decoding, files
 
 _GRAY_WEIGHTS = np.array([0.298936021293775, 0.587043074451121, 0.114020904255103])  # MATLAB's rgb2gray
 
-_READABLE = ("PNG", "JPEG", "BMP", "TIFF", "GIF", "WEBP")
-_WRITABLE: dict[str, tuple[str, dict[str, Any]]] = {
-    ".png": ("PNG", {}),
-    ".jpg": ("JPEG", {"quality": 95, "subsampling": 0}),
-    ".jpeg": ("JPEG", {"quality": 95, "subsampling": 0}),
-}
+_JPEG = {"quality": 95, "subsampling": 0}  # 4:4:4: colors as sharp as the luminance
+_WRITABLE: dict[str, dict[str, Any]] = {".png": {}, ".jpg": _JPEG, ".jpeg": _JPEG}
 
 _SAMPLE_FILES = {
     "astronaut": "astronaut.png",  # public domain (NASA)
@@ -54,7 +46,7 @@ def load_image(path: str | os.PathLike, *, size: int | tuple[int, int] | None = 
     Args:
       path: the file.
       size: side of a square, or (height, width), to resize to as `resize` does; None keeps the file's.
-      gray: whether to return one gray channel, as `to_gray` makes it.
+      gray: whether to return one gray channel, as `to_gray` makes it; graying comes before resizing.
 
     Returns:
       float32 `[H, W, 3]`, or `[H, W, 1]` if gray, 0..255. A gray file gives three equal channels.
@@ -71,7 +63,7 @@ def load_image(path: str | os.PathLike, *, size: int | tuple[int, int] | None = 
     """
     if size is not None:
         _height_width(size)  # a bad size is told before a large file is read
-    image = _read(Path(path))
+    image = decoding.read(path)
     if gray:
         image = to_gray(image)
     if size is not None:
@@ -112,14 +104,15 @@ def resize(image, size: int | tuple[int, int]) -> np.ndarray:
     """Resizes straight to `size`, bicubic and antialiased, as MATLAB's `imresize` does.
 
     The aspect ratio is not kept. The kernel is Keys' cubic (a = -0.5), widened by the factor of reduction;
-    the border is mirrored. The overshoot of the cubic is clipped to 0..255.
+    the border is mirrored. The overshoot of the cubic is clipped to 0..255, or, where the image itself goes
+    beyond (a preimage may), to its own least and greatest value.
 
     Args:
-      image: `[H, W, C]`, 0..255.
+      image: `[H, W, C]`, 0..255, not necessarily inside that range.
       size: side of a square, or (height, width), in pixels.
 
     Returns:
-      float32 `[height, width, C]`, 0..255.
+      float32 `[height, width, C]`, within 0..255 or, beyond that, within the range of `image`.
 
     Raises:
       ValueError: not `[H, W, C]`, non-finite values, or a bad size.
@@ -134,7 +127,7 @@ def resize(image, size: int | tuple[int, int]) -> np.ndarray:
     rows, columns = _resize_matrix(image.shape[0], height), _resize_matrix(image.shape[1], width)
     resized = np.tensordot(rows, image, (1, 0))
     resized = np.tensordot(columns, resized, (1, 1)).swapaxes(0, 1)
-    return np.clip(resized, 0, 255).astype(np.float32)
+    return np.clip(resized, min(0, image.min()), max(255, image.max())).astype(np.float32)
 
 
 def to_gray(image) -> np.ndarray:
@@ -176,10 +169,8 @@ def save_image(path: str | os.PathLike, image) -> None:
     """
     path = Path(path)
     checks.require_choice(path.suffix.lower(), tuple(_WRITABLE), "image extension")
-    image_format, options = _WRITABLE[path.suffix.lower()]
-    stream = io.BytesIO()
-    _to_pillow(image).save(stream, image_format, **options)
-    _write(path, stream.getvalue())
+    extension = path.suffix.lower()
+    files.write(path, _encode(_to_8_bit(image), extension, **_WRITABLE[extension]))
 
 
 def save_animation(path: str | os.PathLike, frames: Sequence, *, seconds_per_frame: float) -> None:
@@ -207,111 +198,16 @@ def save_animation(path: str | os.PathLike, frames: Sequence, *, seconds_per_fra
     shapes = sorted({np.shape(frame) for frame in frames})
     if len(shapes) != 1:
         raise ValueError(f"An animation needs one or more frames of one shape; got the shapes {shapes}.")
-    pictures = [_to_pillow(frame) for frame in frames]
-    if pictures[0].mode == "RGB":
-        pictures = [picture.quantize(256) for picture in pictures]
-    stream = io.BytesIO()
     milliseconds = 10 * round(100 * seconds_per_frame)
-    pictures[0].save(
-        stream, "GIF", save_all=True, append_images=pictures[1:], duration=milliseconds, loop=0, disposal=1
-    )
-    _write(path, stream.getvalue())
+    pixels = np.stack([_to_8_bit(frame) for frame in frames])
+    # Said to be a batch, as gray frames 3 pixels wide would pass for one color image.
+    files.write(path, _encode(pixels, ".gif", is_batch=True, duration=milliseconds, loop=0, disposal=1))
 
 
-def _read(path: Path) -> np.ndarray:
-    """The pixels of a file, float32 `[H, W, 1 or 3]`, 0..255, upright and opaque."""
-    if path.is_dir():
-        raise ValueError(f"{path} is a folder; load_image reads one image file: give the path of a file.")
-    if not path.exists():
-        raise FileNotFoundError(f"There is no file {path}; check the path of the image.")
-    data = path.read_bytes()
-    if not data:
-        raise ValueError(f"{path} is empty (0 bytes); give a PNG, JPEG, BMP, TIFF, GIF or WebP file.")
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # about broken metadata, which is not used
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            pixels = _decode(data)
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
-        raise ValueError(
-            f"{path} has more than {Image.MAX_IMAGE_PIXELS} pixels, too many to read safely; shrink it first."
-        ) from None
-    except UnidentifiedImageError:
-        raise ValueError(
-            f"{path} is not an image that can be read; give a PNG, JPEG, BMP, TIFF, GIF or WebP file "
-            f"with 8 or 16 bits per channel."
-        ) from None
-    except _UnsupportedError as error:
-        raise ValueError(f"{path} holds {error}; save it as 8- or 16-bit gray or RGB.") from None
-    except Exception as error:  # a damaged file fails anywhere in a decoder, with nearly any error
-        raise ValueError(f"{path} is damaged and cannot be decoded ({error}); get the file again.") from error
-    return pixels
-
-
-class _UnsupportedError(Exception):
-    """The file is sound, but what it holds has no faithful reading as 0..255."""
-
-
-def _decode(data: bytes) -> np.ndarray:
-    picture = Image.open(io.BytesIO(data), formats=_READABLE)
-    args = picture.tile[0].args if picture.tile else None
-    raw_mode = str(args[0] if isinstance(args, tuple) and args else args)
-    if picture.mode.startswith("I;16"):
-        if "16" not in raw_mode:
-            raise _UnsupportedError("12-bit pixels")
-        if getattr(picture, "tag_v2", {}).get(262) == 0:
-            raise _UnsupportedError("16-bit pixels where 0 is white")
-        _refuse_color_key(picture)
-        return np.asarray(_upright(picture)).astype(np.float32)[..., None] / 257
-    if picture.mode in ("I", "F"):
-        raise _UnsupportedError("32-bit or floating-point pixels, which have no agreed range")
-    kind, _, byte_order = raw_mode.partition(";16")
-    if byte_order in ("B", "L", "N"):
-        if kind != picture.mode:
-            raise _UnsupportedError(f"16-bit pixels in an uncommon layout ({kind})")
-        _refuse_color_key(picture)
-        return _over_white(_decode_16_bit(data, picture, byte_order) / 257)
-    picture = _upright(picture)
-    transparent = "A" in picture.getbands() or "a" in picture.getbands() or "transparency" in picture.info
-    if transparent:
-        picture = picture.convert("RGBA")
-    elif picture.mode in ("1", "L"):
-        picture = picture.convert("L")
-    else:
-        picture = picture.convert("RGB")
-    pixels = np.asarray(picture, np.float32)
-    return _over_white(pixels if pixels.ndim == 3 else pixels[..., None])
-
-
-def _decode_16_bit(data: bytes, picture: Image.Image, byte_order: str) -> np.ndarray:
-    """16-bit RGB(A), of which Pillow keeps the high byte: a second reading, bytes swapped, gives the low."""
-    low = Image.open(io.BytesIO(data), formats=_READABLE)
-    native = "L" if sys.byteorder == "little" else "B"
-    order = native if byte_order == "N" else byte_order
-    swapped = f"{picture.mode};16{'B' if order == 'L' else 'L'}"
-    low.tile = [
-        tile._replace(args=(swapped, *tile.args[1:]) if isinstance(tile.args, tuple) else swapped) for tile in low.tile
-    ]
-    high_byte, low_byte = (np.asarray(_upright(half), np.float32) for half in (picture, low))
-    return 256 * high_byte + low_byte
-
-
-def _refuse_color_key(picture: Image.Image) -> None:
-    if "transparency" in picture.info:
-        raise _UnsupportedError("16-bit pixels with a transparent color")
-
-
-def _upright(picture: Image.Image) -> Image.Image:
-    picture.load()
-    return ImageOps.exif_transpose(picture)
-
-
-def _over_white(pixels: np.ndarray) -> np.ndarray:
-    """Composites `[H, W, 4]` over white; other pixels are returned as they are."""
-    if pixels.shape[2] != 4:
-        return pixels
-    opacity = pixels[..., 3:] / 255
-    return pixels[..., :3] * opacity + 255 * (1 - opacity)
+def _encode(pixels: np.ndarray, extension: str, **options) -> bytes:
+    data = iio.imwrite("<bytes>", pixels, extension=extension, plugin="pillow", **options)
+    assert data is not None  # None is for files; "<bytes>" gives bytes
+    return data
 
 
 def _height_width(size) -> tuple[int, int]:
@@ -349,20 +245,9 @@ def _rgb_or_gray(image, what: str) -> np.ndarray:
     return image
 
 
-def _to_pillow(image) -> Image.Image:
+def _to_8_bit(image) -> np.ndarray:
+    """What is written: uint8 `[H, W]` if gray, else `[H, W, 3]`."""
     image = _rgb_or_gray(image, "image writer")
     checks.require_finite(image, "image to write")
     pixels = np.clip(np.rint(image.astype(np.float64)), 0, 255).astype(np.uint8)
-    return Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels)
-
-
-def _write(path: Path, data: bytes) -> None:
-    """Writes `path` whole or not at all."""
-    if not path.parent.is_dir():
-        raise FileNotFoundError(f"The folder {path.parent} of {path.name} does not exist; create it first.")
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
-    try:
-        temporary.write_bytes(data)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    return pixels[..., 0] if pixels.shape[2] == 1 else pixels

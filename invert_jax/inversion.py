@@ -92,8 +92,10 @@ def step(eq3: objective.Objective, recipe: Recipe, state: State) -> State:
     def energy(z):
         return objective.evaluate(eq3, recipe.parameterization.decode(z))
 
-    (_, terms), gradient = jax.value_and_grad(energy, has_aux=True)(state.z)
-    updates, optimizer_state = _optimizer(recipe).update(gradient, state.optimizer_state, state.z)
+    (value, terms), gradient = jax.value_and_grad(energy, has_aux=True)(state.z)
+    updates, optimizer_state = optax.with_extra_args_support(_optimizer(recipe)).update(
+        gradient, state.optimizer_state, state.z, value=value, grad=gradient, value_fn=lambda z: energy(z)[0]
+    )
     return State(
         z=optax.apply_updates(state.z, updates),
         optimizer_state=optimizer_state,
@@ -175,6 +177,7 @@ def invert(
     ((32, 32, 1), (800, 4), True)
     """
     eq3 = objective.make(representation, target, recipe, image_shape=image_shape, mask=mask)
+    checks.require_key(key)
     if initial_image is not None:
         checks.require_finite(initial_image, "initial_image")
     return _invert(key, eq3, as_arrays(recipe), initial_image)

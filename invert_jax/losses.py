@@ -49,9 +49,9 @@ def inner_product(features: jax.Array, target: jax.Array, mask: jax.Array | None
 
 
 def activation(features: jax.Array, target: jax.Array, mask: jax.Array | None = None) -> jax.Array:
-    """Activation maximization: `-sum(m y) / |m y0|`, the chosen neurons driven up; the target only sets the unit.
+    """Activation maximization: `-sum(m y) / |m y0|_1`, the chosen neurons driven up; the target only sets the unit.
 
     >>> float(activation(jnp.array([1.0, 3.0]), jnp.array([4.0, 0.0]), jnp.array([True, False])))
     -0.25
     """
-    return -jnp.sum(_masked(features, mask)) / _or_one(numerics.norm(_masked(target, mask)))
+    return -jnp.sum(_masked(features, mask)) / _or_one(jnp.sum(jnp.abs(_masked(target, mask))))

@@ -45,7 +45,7 @@ def balanced_lambda_alpha(sigma: float, *, alpha: float = 6.0) -> float:
 
 
 @jax.tree_util.register_dataclass
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False)
 class Objective:
     """Eq. 3 for one target, with every default resolved; from `make`.
 
@@ -106,10 +106,13 @@ def make(
       ValueError: shapes that do not fit each other or the representation, a non-finite target, a mask that is not
         boolean or has no neuron, or a sigma, exponent, weight, rate or step count out of range.
     """
+    if not isinstance(recipe, Recipe):
+        raise TypeError(f"The recipe is {type(recipe).__name__}; give one from invert_jax.recipes.")
     if np.shape(image_shape) != (3,) or any(side < 1 or side != int(side) for side in image_shape):
         raise ValueError(
             f"image_shape is {image_shape}; it must be whole numbers (height, width, channels), each >= 1."
         )
+    image_shape = (int(image_shape[0]), int(image_shape[1]), int(image_shape[2]))
     _check_recipe(recipe)
     shape = representation.feature_shape(image_shape)
     if np.shape(target) != shape:
@@ -120,6 +123,11 @@ def make(
     checks.require_finite(target, "target")
     if mask is not None:
         mask = _checked_mask(mask, shape)
+        if checks.is_concrete(target) and checks.is_concrete(mask) and not np.any(np.asarray(target)[np.asarray(mask)]):
+            raise ValueError(
+                "The target is zero at every neuron of the mask, so there is nothing to measure distances by; choose "
+                "neurons that the image excites."
+            )
     center = jnp.asarray(representation.center, jnp.float32)
     if center.ndim not in (0, 1, 3) or not all(
         a in (1, b) for a, b in zip(center.shape[::-1], image_shape[::-1], strict=False)
@@ -158,6 +166,11 @@ def _check_recipe(recipe):
         raise ValueError(
             f"The recipe has {len(recipe.rates)} rates and {len(recipe.steps)} step counts; give one of each for "
             f"every stage."
+        )
+    if not callable(recipe.optimizer):
+        raise TypeError(
+            f"The optimizer is a finished {type(recipe.optimizer).__name__}; give the factory that takes the learning "
+            f"rate, such as optax.adam."
         )
     for rate, steps in zip(recipe.rates, recipe.steps, strict=True):
         checks.require_positive(rate, "A learning rate")

@@ -52,8 +52,9 @@ class MomentumState(NamedTuple):
 def momentum_descent(learning_rate: Schedule | float, *, decay: float = 0.9) -> optax.GradientTransformation:
     """Gradient descent with momentum: `m <- decay m - rate grad`, `x <- x + m` (section 2, "Optimization").
 
-    The momentum is set to zero whenever the rate changes: a step that was stable at a large rate overshoots
-    when the next stage inherits it.
+    The momentum is set to zero whenever the rate changes, as in the authors' code: a step that was stable at a large
+    rate overshoots when the next stage inherits it. So give it rates in stages; under a schedule that changes at
+    every step there is never any momentum.
 
     Args:
       learning_rate: a number, or `schedule(step) -> rate`.

@@ -1,13 +1,14 @@
 """How an image is spelled by the variable that is optimized: `(init, encode, decode)` of pure functions."""
 
 import jax
+import jax.numpy as jnp
 
 from invert_jax import numerics
 from invert_jax.types import Parameterization
 
 
 def _random_start(key, image_shape):
-    noise = jax.random.normal(key, image_shape)
+    noise = jax.random.normal(key, image_shape, jnp.float32)
     return noise / numerics.norm(noise)
 
 

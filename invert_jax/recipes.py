@@ -31,7 +31,7 @@ def mahendran_vedaldi(
       beta: exponent of TV^beta; 2 in the paper, 1 shows its spikes.
       lambda_alpha: weight of the alpha-norm; None is the balancing rule, 2.16e8 at 227x227x3.
       alpha: exponent of the alpha-norm.
-      stages: `(rate, steps)` one after the other; momentum is zeroed between them.
+      stages: `(rate, steps)` one after the other; momentum is zeroed where the rate changes.
 
     Returns:
       A `Recipe`.

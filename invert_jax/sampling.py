@@ -10,8 +10,9 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
-from jax.sharding import Mesh, PartitionSpec
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from invert_jax import checks, inversion, objective
 from invert_jax.types import Preimage, Recipe, Representation
@@ -31,12 +32,14 @@ class Progress(NamedTuple):
     """What `sample` tells its callback.
 
     Attributes:
+      num_restarts: restarts of the whole call, R.
       restarts: indices of the restarts of this chunk.
       step: steps they have made.
       energy: `[len(restarts), 4]`, total, loss, alpha-norm and TV terms at the last step; zeros before the first.
       image: `[len(restarts), H, W, C]`, 0..255.
     """
 
+    num_restarts: int
     restarts: range
     step: int
     energy: np.ndarray
@@ -91,17 +94,22 @@ def sample(
     """
     checks.require_count(num_restarts, "num_restarts")
     checks.require_count(callback_every, "callback_every")
-    if chunk_size is None:
-        chunk_size = _CHUNK_SIZE.get(jax.default_backend(), _ACCELERATOR_CHUNK_SIZE)
-    checks.require_count(chunk_size, "chunk_size")
+    checks.require_key(key)
     if mesh is None:
-        mesh = Mesh(jax.devices()[:1], (AXIS,))
-    if mesh.axis_names != (AXIS,):
-        raise ValueError(f"The mesh has axes {mesh.axis_names}; it must have the one axis {AXIS!r}.")
+        mesh = Mesh(list(jnp.zeros(()).devices()), (AXIS,))
+    if not isinstance(mesh, Mesh) or mesh.axis_names != (AXIS,):
+        axes = getattr(mesh, "axis_names", type(mesh).__name__)
+        raise ValueError(f"The mesh has axes {axes}; it must be a jax.sharding.Mesh with the one axis {AXIS!r}.")
+    if chunk_size is None:
+        chunk_size = _CHUNK_SIZE.get(mesh.devices.flat[0].platform, _ACCELERATOR_CHUNK_SIZE)
+    checks.require_count(chunk_size, "chunk_size")
     eq3 = objective.make(representation, target, recipe, image_shape=image_shape, mask=mask)
-    recipe = inversion.as_arrays(recipe)
     if initial_image is not None:
         checks.require_finite(initial_image, "initial_image")
+    # To every device once, rather than with every call.
+    key, eq3, recipe, initial_image = jax.device_put(
+        (key, eq3, inversion.as_arrays(recipe), initial_image), NamedSharding(mesh, _COPIED)
+    )
 
     found, width = [], chunk_size * mesh.size
     for first in range(0, num_restarts, width):
@@ -109,10 +117,10 @@ def sample(
         states = _init(key, first + np.arange(width, dtype=np.int32), eq3, recipe, initial_image, mesh=mesh)
         for stop in range(0, recipe.num_steps, callback_every) if callback else ():
             states = _run(eq3, recipe, states, stop, mesh=mesh)
-            _report(callback, restarts, eq3, recipe, states)
+            _report(callback, num_restarts, restarts, eq3, recipe, states)
         states = _run(eq3, recipe, states, recipe.num_steps, mesh=mesh)
         if callback:
-            _report(callback, restarts, eq3, recipe, states)
+            _report(callback, num_restarts, restarts, eq3, recipe, states)
         found.append(_first(len(restarts), jax.device_get(_finish(eq3, recipe, states, mesh=mesh))))
     return jax.tree.map(lambda *leaves: np.concatenate(leaves), *found)
 
@@ -121,10 +129,10 @@ def _first(count, chunk):
     return jax.tree.map(lambda leaf: leaf[:count], chunk)
 
 
-def _report(callback, restarts, eq3, recipe, states):
+def _report(callback, num_restarts, restarts, eq3, recipe, states):
     count, step = len(restarts), int(states.step)
     energy = np.asarray(states.energy[:, max(step - 1, 0)])[:count]
-    callback(Progress(restarts, step, energy, np.asarray(_images(eq3, recipe, states.z))[:count]))
+    callback(Progress(num_restarts, restarts, step, energy, np.asarray(_images(eq3, recipe, states.z))[:count]))
 
 
 @functools.partial(jax.jit, static_argnames="mesh")

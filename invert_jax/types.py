@@ -35,7 +35,7 @@ _STATIC = {"static": True}
 
 
 @jax.tree_util.register_dataclass
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False)
 class Representation:
     """A function of an image, with its weights: what is to be inverted.
 
@@ -66,6 +66,8 @@ class Representation:
             raise TypeError(
                 f"A representation returns one array of features; got {type(features).__name__}: choose one."
             )
+        if not jax.numpy.issubdtype(features.dtype, jax.numpy.floating):
+            raise TypeError(f"Features are {features.dtype}, which have no gradient; return real floating-point ones.")
         return features.shape
 
 
@@ -106,7 +108,8 @@ class Recipe:
       alpha: exponent of the alpha-norm (static).
       beta: exponent of TV^beta (static).
       loss: compares features with their target (static).
-      optimizer: makes the optax transformation from a learning-rate schedule (static).
+      optimizer: makes the optax transformation from a learning-rate schedule, as `optax.adam` does (static, compared by
+        identity: build a `functools.partial(optax.adam, b1=0.8)` once, at module level, or each one compiles anew).
       parameterization: how the image is spelled (static).
     """
 
@@ -128,7 +131,7 @@ class Recipe:
 
 
 @jax.tree_util.register_dataclass
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False)
 class Preimage:
     """What an inversion found. Many restarts carry a leading axis `R` on every field.
 

@@ -9,6 +9,7 @@ import zipfile
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
 import invert_jax as ij
@@ -443,3 +444,47 @@ def test_features_of_different_shapes():
         ij.metrics.relative_error(np.zeros(3), np.zeros(4))
     with refused("two or more images", "(1, 3)"):
         ij.metrics.normalized_errors(np.zeros((1, 3)), np.zeros((1, 3)))
+
+
+def _integers(params, image):
+    return (image > 100).astype(np.int32)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"key": 0}, ("key is int", "jax.random.key(0)")),
+        ({"key": jax.random.split(jax.random.key(0), 3)}, ("shape (3,)", "one random key")),
+        ({"recipe": None}, ("recipe is NoneType", "invert_jax.recipes")),
+        ({"representation": ij.from_function(_integers)}, ("int32", "no gradient")),
+        ({"optimizer": optax.adam(1e-3)}, ("finished", "factory")),
+    ],
+)
+def test_a_value_of_the_wrong_kind(change, words):
+    change = dict(change)
+    recipe = ij.recipes.mahendran_vedaldi(stages=((1e-3, 2),))
+    if "optimizer" in change:
+        recipe = dataclasses.replace(recipe, optimizer=change.pop("optimizer"))
+    given = {"key": jax.random.key(0), "representation": ij.hog(), "recipe": recipe} | change
+    target = given["representation"](np.zeros((16, 16, 1)))
+    with refused(*words, error=TypeError):
+        ij.invert(
+            *(given[name] for name in ("key", "representation")), target, given["recipe"], image_shape=(16, 16, 1)
+        )
+
+
+def test_a_mask_under_which_the_target_is_zero():
+    hog = ij.hog()
+    target = hog(np.zeros((16, 16, 1)))
+    mask = np.ones(target.shape, bool)
+    with refused("zero at every neuron of the mask", "excites"):
+        ij.invert(jax.random.key(0), hog, target, ij.recipes.shallow(), image_shape=(16, 16, 1), mask=mask)
+
+
+def test_numbers_beyond_float32():
+    hog = ij.hog()
+    target = np.asarray(hog(np.zeros((16, 16, 1))), np.float64)
+    with refused("target", "non-finite", "float32"):
+        ij.invert(jax.random.key(0), hog, target + 1e300, ij.recipes.shallow(), image_shape=(16, 16, 1))
+    with refused("lambda_tv is 1e+50"):
+        ij.recipes.shallow(lambda_tv=1e50)

@@ -116,3 +116,25 @@ def test_invert_image_help_reads_well():
         "--seed",
     ):
         assert word in done.stdout
+
+
+def test_reconstruction_errors_are_those_of_the_pictures(tmp_path):
+    folder = tmp_path / "photographs"
+    folder.mkdir()
+    for name in ("chelsea", "coffee", "rocket"):
+        ij.save_image(folder / f"{name}.png", ij.sample_image(name, size=64))
+    done = run(
+        "reconstruction_errors",
+        f"--workdir={tmp_path / 'out'}",
+        f"--images={folder}",
+        "--num_images=3",
+        "--size=64",
+        "--representations=hogb",
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    results = json.loads((tmp_path / "out" / "results.json").read_text())
+    assert results["images"] == ["chelsea.png", "coffee.png", "rocket.png"]
+    errors = results["errors"]["hogb"]
+    assert all(errors["finite"]) and max(errors["text"]) < 0.25 and len(errors["text"]) == 3
+    assert "hogb" in (tmp_path / "out" / "errors.md").read_text()
+    assert ij.load_image(tmp_path / "out" / "hogb.png").std() > 5

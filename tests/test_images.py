@@ -285,6 +285,16 @@ def test_resize_keeps_flat_images_and_clips_the_overshoot():
     assert wide.min() == 0 and wide.max() == 255
 
 
+def test_resize_of_what_lies_beyond_0_255_is_clipped_to_its_own_range(rng):
+    step = np.repeat([-40.0, 300.0], 8)[None, :, None]
+    wide = images.resize(step, (1, 64))
+    assert wide.min() == -40 and wide.max() == 300
+    image = rng.uniform(-90, 380, (9, 12, 3)).astype(np.float32)
+    np.testing.assert_allclose(images.resize(image, (9, 12)), image, rtol=1e-6)
+    one_sided = images.resize(np.repeat([0.0, 300.0], 8)[None, :, None], (1, 64))
+    assert one_sided.min() == 0 and one_sided.max() == 300
+
+
 def test_resize_is_antialiased(rng):
     checkerboard = 255.0 * (np.indices((64, 64)).sum(0) % 2)[..., None]
     small = images.resize(checkerboard, 16)
@@ -352,6 +362,31 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path, monkeypat
         images.save_image(tmp_path / "a.png", np.full((2, 2, 1), 255.0))
     assert (tmp_path / "a.png").read_bytes() == before
     assert os.listdir(tmp_path) == ["a.png"]
+
+
+def test_jpeg_keeps_the_sharpness_of_colors_and_quality_95(tmp_path):
+    images.save_image(tmp_path / "a.jpg", np.zeros((16, 16, 3)))
+    with Image.open(tmp_path / "a.jpg") as written:
+        assert [layer[1:3] for layer in written.layer] == [(1, 1)] * 3  # 4:4:4
+        assert written.quantization[0][0] == 2  # 16 in the standard table, at 95 a tenth of it
+
+    images.save_image(tmp_path / "b.jpg", np.zeros((16, 16, 1)))
+    with Image.open(tmp_path / "b.jpg") as written:
+        assert written.mode == "L" and written.quantization[0][0] == 2
+
+
+@pytest.mark.parametrize("shape", [(5, 3, 1), (5, 4, 1), (1, 1, 1), (1, 3, 3), (3, 4, 3)])
+def test_narrow_images_are_not_mistaken(tmp_path, rng, shape):
+    frames = rng.integers(0, 256, (3, *shape), dtype=np.uint8)
+    images.save_image(tmp_path / "a.png", frames[0])
+    np.testing.assert_array_equal(images.load_image(tmp_path / "a.png", gray=shape[2] == 1), frames[0])
+    images.save_animation(tmp_path / "a.gif", frames, seconds_per_frame=0.1)
+    with Image.open(tmp_path / "a.gif") as gif:
+        assert gif.n_frames == 3 and gif.size == shape[1::-1]
+        for index, frame in enumerate(frames):
+            gif.seek(index)
+            shown = np.asarray(gif.convert("RGB"), float)
+            np.testing.assert_allclose(shown, np.broadcast_to(frame, shown.shape), atol=0 if shape[2] == 1 else 8)
 
 
 def test_animation(tmp_path):

@@ -15,9 +15,9 @@ PACKAGE = ROOT / "invert_jax"
 EXPERIMENTS = ROOT / "experiments"
 
 FLOORS = (
-    ("checks", "numerics", "layers"),  # layers is a table of plain data, which receptive_field reads
-    ("types",),
-    ("ops", "images", "losses", "regularizers", "optimizers", "receptive_field", "figures", "weights"),
+    ("checks", "files", "numerics", "layers"),  # layers is a table of plain data, which receptive_field reads
+    ("types", "decoding"),
+    ("ops", "images", "losses", "regularizers", "optimizers", "receptive_field", "figures", "plots", "weights"),
     ("representations", "parameterizations", "masks", "metrics"),
     ("objective",),
     ("inversion",),

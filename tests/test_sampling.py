@@ -416,5 +416,7 @@ def test_counts_must_be_positive(given, message, counted, capsys):
 @pytest.mark.parametrize("axes", [("batch",), ("restarts", "model")])
 def test_mesh_must_have_the_one_axis(axes, counted):
     devices = np.array(jax.devices()).reshape((8,) if len(axes) == 1 else (4, 2))
-    with pytest.raises(ValueError, match=rf"mesh has axes \({axes[0]!r}.*must have the one axis 'restarts'"):
+    with pytest.raises(
+        ValueError, match=rf"mesh has axes \({axes[0]!r}.*must be a jax.sharding.Mesh with the one axis 'restarts'"
+    ):
         _sample(counted[0].representation(), mesh=Mesh(devices, axes))

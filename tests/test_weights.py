@@ -13,7 +13,7 @@ import pytest
 import scipy.io
 
 from invert_jax import weights
-from invert_jax.weights import archive, pinned
+from invert_jax.weights import pinned
 
 LAYERS = ("conv1", "conv2", "conv3", "conv4", "conv5", "fc6", "fc7", "fc8")
 BUNDLED = importlib.resources.files("invert_jax") / "data" / "cnn_a_small_int8.npz"
@@ -77,11 +77,10 @@ def test_failed_save_leaves_the_old_file_and_nothing_else(tmp_path, monkeypatch)
     weights.save_params(path, tiny_params())
     before = path.read_bytes()
 
-    def broken(file, **arrays):
-        file.write(b"half")
+    def broken(*_):
         raise OSError("disk full")
 
-    monkeypatch.setattr(archive.np, "savez", broken)
+    monkeypatch.setattr(os, "replace", broken)
     with pytest.raises(OSError, match="disk full"):
         weights.save_params(path, tiny_params(seed=1))
     assert path.read_bytes() == before
@@ -91,7 +90,7 @@ def test_failed_save_leaves_the_old_file_and_nothing_else(tmp_path, monkeypatch)
 def test_save_refuses_what_it_could_not_read_back(tmp_path):
     with pytest.raises(ValueError, match=r"a\.mat: give a name that ends in \.npz"):
         weights.save_params(tmp_path / "a.mat", tiny_params())
-    with pytest.raises(FileNotFoundError, match=r"no folder .*nowhere"):
+    with pytest.raises(FileNotFoundError, match=r"folder .*nowhere of a\.npz does not exist; create it"):
         weights.save_params(tmp_path / "nowhere" / "a.npz", tiny_params())
     with pytest.raises(ValueError, match=r"fc8/weight float64\[2\]; expected NAME/kernel"):
         weights.save_params(tmp_path / "a.npz", {"fc8": {"weight": np.ones(2)}})
@@ -209,10 +208,25 @@ def test_pickle_called_mat_is_never_run(tmp_path):
 # --- MatConvNet ---
 
 
-def mat_contents(params, *, layout, mean=None, order=("relu", "pool", "normalize"), wrap=False):
+# Between the convolutions of MatConvNet's files, as Caffe's own deploy.prototxt of each network has it.
+POOL_FIRST = {
+    "conv1": ("relu", "pool", "lrn"),
+    "conv2": ("relu", "pool", "lrn"),
+    "conv3": ("relu",),
+    "conv4": ("relu",),
+    "conv5": ("relu", "pool"),
+    "fc6": ("relu", "dropout"),
+    "fc7": ("relu", "dropout"),
+    "fc8": ("softmax",),
+}
+NORM_FIRST = POOL_FIRST | {"conv1": ("relu", "lrn", "pool"), "conv2": ("relu", "lrn", "pool")}
+CNN_A_ORDER = "conv1 relu pool norm conv2 relu pool norm conv3 relu conv4 relu conv5 relu pool fc6 relu fc7 relu fc8"
+
+
+def mat_contents(params, *, layout, mean=None, order=POOL_FIRST, wrap=False):
     """What MatConvNet's importer writes: RGB conv1 and mean, [H, W, in, out] filters, row vectors."""
     layers = []
-    for name in LAYERS:
+    for name, following in order.items():
         kernel, bias = params[name]["kernel"], params[name]["bias"].reshape(1, -1)
         if name == "conv1":
             kernel = kernel[:, :, [2, 1, 0], :]
@@ -224,9 +238,8 @@ def mat_contents(params, *, layout, mean=None, order=("relu", "pool", "normalize
             cell[0, 0], cell[0, 1] = kernel, bias
             layer |= {"weights": cell}
         layers.append(layer)
-        if name in ("conv1", "conv2"):
-            layers += [{"type": kind, "name": f"{kind}{name[-1]}"} for kind in order]
-    layers.append({"type": "softmax", "name": "prob"})
+        kinds = ["normalize" if layout == "old" and kind == "lrn" else kind for kind in following]
+        layers += [{"type": kind, "name": f"{kind}{name[-1]}"} for kind in kinds]
     normalization = {
         "averageImage": params["mean"][..., [2, 1, 0]] if mean is None else mean,
         "imageSize": np.array([[227.0, 227.0, 3.0]]),
@@ -272,11 +285,44 @@ def test_mat_mean_shapes(tmp_path, shape, dtype):
     np.testing.assert_array_equal(mean, np.squeeze(rgb)[..., ::-1].astype("float32"))
 
 
-def test_mat_with_norm_before_pool_is_read(tmp_path):
+@pytest.mark.parametrize("layout", ["old", "new"])
+def test_mat_with_norm_before_pool_is_read_with_a_warning(tmp_path, layout):
     params = tiny_params()
-    contents = mat_contents(params, layout="new", order=("relu", "normalize", "pool"))
-    scipy.io.savemat(tmp_path / "a.mat", contents)
-    assert_same(weights.load_params(tmp_path / "a.mat"), params)
+    scipy.io.savemat(tmp_path / "a.mat", mat_contents(params, layout=layout, order=NORM_FIRST))
+    with pytest.warns(UserWarning, match=r"a\.mat was trained with normalization before pooling") as caught:
+        loaded = weights.load_params(tmp_path / "a.mat")
+    assert len(caught) == 1 and caught[0].filename == __file__
+    assert "from pool1 on; use imagenet-caffe-ref.mat" in str(caught[0].message)
+    assert_same(loaded, params)
+
+
+def _order(**changed):
+    return POOL_FIRST | changed
+
+
+@pytest.mark.parametrize(
+    ("order", "given"),
+    [
+        (POOL_FIRST | {"fc9": ()}, CNN_A_ORDER + " fc9"),
+        ({"conv0": ()} | POOL_FIRST, "conv0 " + CNN_A_ORDER),
+        (POOL_FIRST | {"dropout": ()}, CNN_A_ORDER + " dropout"),  # a convolution of that name
+        ({name: POOL_FIRST[name] for name in LAYERS[:6]}, CNN_A_ORDER.removesuffix(" fc7 relu fc8")),
+        (_order(conv1=("relu", "pool"), conv2=("relu", "pool")), CNN_A_ORDER.replace(" norm", "")),
+        (_order(conv2=("relu", "lrn", "pool")), CNN_A_ORDER.replace("conv2 relu pool norm", "conv2 relu norm pool")),
+        (_order(conv3=("relu", "pool")), CNN_A_ORDER.replace("conv3 relu", "conv3 relu pool")),
+        (_order(conv4=()), CNN_A_ORDER.replace("conv4 relu", "conv4")),
+        (_order(conv1=("sigmoid", "pool", "lrn")), CNN_A_ORDER.replace("relu", "sigmoid", 1)),
+        ({name: POOL_FIRST[name] for name in ("conv2", "conv1", *LAYERS[2:])}, "conv2 relu pool norm conv1 relu"),
+    ],
+)
+def test_mat_of_other_layers_names_both_sequences(tmp_path, order, given):
+    params = tiny_params()
+    params |= {name: params["fc8"] for name in order if name not in params}
+    scipy.io.savemat(tmp_path / "a.mat", mat_contents(params, layout="new", order=order))
+    with pytest.raises(ValueError) as error:
+        weights.load_params(tmp_path / "a.mat")
+    assert f"a.mat has the layers {given}" in str(error.value)
+    assert f"; CNN-A has {CNN_A_ORDER}: give imagenet-caffe-ref.mat" in str(error.value)
 
 
 def test_mat_with_one_output_keeps_four_axes(tmp_path):
@@ -298,11 +344,6 @@ def test_mat_of_another_network(tmp_path):
     good = mat_contents(tiny_params(), layout="new")
     refuses({"x": np.ones(3)}, "no cell array `layers`")
     refuses(good | {"layers": np.ones(3)}, "no cell array `layers`")
-    refuses(good | {"layers": good["layers"][:, :-3]}, "no layer fc7, fc8 among conv1, relu1")
-    refuses(
-        mat_contents(tiny_params(), layout="new", order=("relu", "pool")),
-        "without local response normalization",
-    )
     refuses(mat_contents(tiny_params(), layout="new", mean=np.zeros((1, 2))), r"averageImage of shape \(1, 2\)")
     refuses({"layers": good["layers"]}, "no numeric averageImage")
     good["layers"][0, 0]["weights"][0, 0] = "text"

@@ -139,14 +139,14 @@ def random_alexnet_params(key: jax.Array, *, widths: tuple[int, ...] = AlexNet.w
     params: dict = {}
     # One draw, cut up: a draw for each shape takes seconds of compilation.
     kernels = {row.name: expected[row.name]["kernel"].shape for row in _CONVOLUTIONS}
-    noise = jax.random.normal(key, (sum(map(math.prod, kernels.values())),))
+    noise = jax.random.normal(key, (sum(map(math.prod, kernels.values())),), jnp.float32)
     start = 0
     for name, shape in kernels.items():
         size = math.prod(shape)
         kernel = noise[start : start + size].reshape(shape) * math.sqrt(2 / math.prod(shape[:3]))
-        params[name] = {"kernel": kernel, "bias": jnp.zeros(shape[-1])}
+        params[name] = {"kernel": kernel, "bias": jnp.zeros(shape[-1], jnp.float32)}
         start += size
-    return {**params, "mean": jnp.asarray([104.0, 117.0, 123.0])}
+    return {**params, "mean": jnp.asarray([104.0, 117.0, 123.0], jnp.float32)}
 
 
 def _read_shapes(params) -> tuple[tuple[int, ...], tuple[int, ...]]:

@@ -32,7 +32,7 @@ class Dsift(nn.Module):
         """`image [H, W, 1]`, 0..255 -> `[ny, nx, 128]`."""
         released = self.variant == "released"
         smallest = 5 * self.bin_size + 2 if released else 3 * self.bin_size + 1
-        checks.require_image(image, channels=1, min_side=smallest, what=f"DSIFT (bin size {self.bin_size})")
+        checks.require_image(image, channels=1, min_side=smallest, what=f"DSIFT of bin size {self.bin_size}")
         describe = _released if released else _vlfeat
         return describe(image[..., 0], self.bin_size, self.step)
 

@@ -33,7 +33,7 @@ class Hog(nn.Module):
         released = self.variant == "released"
         # VLFeat takes images of more than 3 pixels with at least one cell, the released network two cells.
         smallest = 2 * self.cell_size if released else max(4, self.cell_size - self.cell_size // 2)
-        checks.require_image(image, channels=1, min_side=smallest, what=f"HOG (cell size {self.cell_size})")
+        checks.require_image(image, channels=1, min_side=smallest, what=f"HOG of cell size {self.cell_size}")
         height, width, _ = image.shape
         size = self.cell_size
         if released:
@@ -88,7 +88,9 @@ def hog(
       num_orientations: undirected orientations, O.
       binning: `hard` (HOG), `bilinear` (HOGb), or `approximate`, `max(0, <g, u_k> - a |g|)`.
       variant: `vlfeat` is the library, 0.9.21, to float32 rounding; `released` the network of the paper's
-        released code, which drops partial cells and the blocks that reach beyond the image.
+        released code, which drops partial cells and the blocks that reach beyond the image. Its floor of 1e-6 under
+        the block norm makes gradients huge where an image is nearly flat: a descent started from a flat image, not
+        from noise, leaves the finite numbers.
 
     Returns:
       A representation of gray images `[H, W, 1]`, 0..255; features `[Hc, Wc, 3 O]`: 2 O directed, then O

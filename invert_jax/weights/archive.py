@@ -1,5 +1,6 @@
 """The library's own weight file: an .npz archive of plain arrays, float32 or int8 with scales."""
 
+import io
 import os
 import pathlib
 import zipfile
@@ -7,8 +8,9 @@ import zipfile
 import jax
 import numpy as np
 
-from invert_jax import checks
+from invert_jax import checks, files
 from invert_jax.types import Params
+from invert_jax.weights.matching import by_name
 
 CAFFE_MEAN = (104.0, 117.0, 123.0)
 """Caffe's mean ImageNet color, BGR, which int8 files that carry no mean were trained with."""
@@ -57,7 +59,7 @@ def read_npz(path: str | os.PathLike) -> Params:
 def save_params(path: str | os.PathLike, params: Params) -> None:
     """Writes params to an .npz archive in the float layout; the same params give the same bytes.
 
-    The file appears whole or not at all: it is written under another name beside `path`, then renamed.
+    The file appears whole or not at all, as `files.write` has it.
 
     Args:
       path: where to write; ends in `.npz`; an existing file is replaced.
@@ -76,24 +78,13 @@ def save_params(path: str | os.PathLike, params: Params) -> None:
     path = pathlib.Path(path)
     if path.suffix.lower() != ".npz":
         raise ValueError(f"Weights are written as .npz; got {path}: give a name that ends in .npz.")
-    if not path.parent.is_dir():
-        raise FileNotFoundError(f"There is no folder {path.parent} to write {path.name} in; make it first.")
     # Through the reader's own check, so that whatever is written can be read.
-    floats = _flat(_nested({name: np.asarray(leaf) for name, leaf in _flat(params).items()}, "params"))
+    floats = by_name(_nested({name: np.asarray(leaf) for name, leaf in by_name(params).items()}, "params"))
     for name, array in floats.items():
         checks.require_finite(array, f"array {name} to be saved")
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with open(temporary, "wb") as file:
-            np.savez(file, **floats)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def _flat(tree) -> dict:
-    leaves, _ = jax.tree_util.tree_flatten_with_path(tree)
-    return {jax.tree_util.keystr(keys, simple=True, separator="/"): leaf for keys, leaf in leaves}
+    stream = io.BytesIO()
+    np.savez(stream, **floats)
+    files.write(path, stream.getvalue())
 
 
 def _nested(flat: dict[str, np.ndarray], source) -> Params:

@@ -39,7 +39,7 @@ def merge(params: Params, expected: Params) -> Params:
             f"Weights are a nested dict of arrays; got {type(params).__name__}: "
             "give what load_params(path) or bundled() returns."
         )
-    given, wanted = _by_name(params), _by_name(expected)
+    given, wanted = by_name(params), by_name(expected)
     complaints = {
         "missing": [name for name in wanted if name not in given],
         "unexpected": [name for name in given if name not in wanted],
@@ -66,7 +66,12 @@ def merge(params: Params, expected: Params) -> Params:
     return jax.tree.unflatten(jax.tree.structure(expected), leaves)
 
 
-def _by_name(tree) -> dict:
+def by_name(tree) -> dict:
+    """The leaves of a nested dict under flat names.
+
+    >>> by_name({"fc8": {"bias": 1, "kernel": 2}, "mean": 3})
+    {'fc8/bias': 1, 'fc8/kernel': 2, 'mean': 3}
+    """
     leaves, _ = jax.tree_util.tree_flatten_with_path(tree)
     return {jax.tree_util.keystr(keys, simple=True, separator="/"): leaf for keys, leaf in leaves}
 

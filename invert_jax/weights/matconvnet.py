@@ -2,13 +2,18 @@
 
 import os
 import pathlib
+import warnings
 from typing import TypeGuard
 
 import numpy as np
 
+from invert_jax.layers import CNN_A
 from invert_jax.types import Params
 
-_LAYERS = ("conv1", "conv2", "conv3", "conv4", "conv5", "fc6", "fc7", "fc8")
+_KINDS = {"normalize": "norm", "lrn": "norm"}  # MatConvNet has had both names
+_WITHOUT_EFFECT = ("dropout", "softmax")  # on the network as CNN-A taps it
+_ORDER = [(layer.kind, layer.name if layer.kind == "conv" else "") for layer in CNN_A]
+_NORM_FIRST = [_ORDER[i] for i in (0, 1, 3, 2, 4, 5, 7, 6, *range(8, len(_ORDER)))]  # imagenet-caffe-alex.mat
 _FILES = "imagenet-caffe-ref.mat, imagenet-caffe-alex.mat or places-caffe-ref-upgraded.mat"
 
 
@@ -21,12 +26,12 @@ def read_mat(path: str | os.PathLike) -> Params:
     {filters, biases}` and `meta.normalization.averageImage`. MatConvNet's importer turned conv1's input
     channels and the mean image from Caffe's BGR into RGB; this turns both back.
 
-    Order of layers: params do not carry it. `imagenet-caffe-ref.mat` and `places-caffe-ref-upgraded.mat`
-    are Caffe's reference network, which pools and then normalizes, as CNN-A does. `imagenet-caffe-alex.mat`
-    has the same shapes but was trained with normalization *before* pooling: run in CNN-A's order, its
-    conv1 and relu1 are the published network's and every later layer is another network's (on photographs
-    the bundled weights' norm1 moves by 16 to 30 % when the two are swapped): use the reference files for
-    published numbers.
+    The layers must be CNN-A's, in its order; dropout and softmax are not looked at. One other order is read,
+    with a warning, as params do not carry it: `imagenet-caffe-alex.mat` has the same shapes but was trained
+    with normalization *before* pooling. Run as CNN-A, its conv1 and relu1 are the published network's and
+    every later layer is another network's (on photographs the bundled weights' norm1 moves by 16 to 30 %
+    when the two are swapped). `imagenet-caffe-ref.mat` and `places-caffe-ref-upgraded.mat` are Caffe's
+    reference network, which pools first: use those for published numbers.
 
     scipy may crash on an uncompressed file with flipped bits (a file cut short is refused): where a hash is
     known, call `verify` first.
@@ -39,7 +44,10 @@ def read_mat(path: str | os.PathLike) -> Params:
 
     Raises:
       ImportError: scipy is not installed.
-      ValueError: not a MATLAB file of version 4..7, damaged, or another kind of network.
+      ValueError: not a MATLAB file of version 4..7, damaged, or another network.
+
+    Warns:
+      UserWarning: the network normalizes before it pools.
     """
     try:
         from scipy import io
@@ -63,17 +71,20 @@ def read_mat(path: str | os.PathLike) -> Params:
     layers = _get(net, "layers")
     if layers is None or layers.dtype != object:
         raise ValueError(f"{path} has no cell array `layers` (MatConvNet SimpleNN); give {_FILES}.")
+    order = [row for row in map(_row, layers.ravel()) if row[0] not in _WITHOUT_EFFECT]
+    if order not in (_ORDER, _NORM_FIRST):
+        raise ValueError(f"{path} has the layers {_told(order)}; CNN-A has {_told(_ORDER)}: give {_FILES}.")
     by_name = {_text(_get(layer, "name")): layer for layer in layers.ravel()}
-    missing = [name for name in _LAYERS if name not in by_name]
-    if missing:
-        raise ValueError(f"{path} has no layer {', '.join(missing)} among {', '.join(by_name)}; give {_FILES}.")
-    kinds = {_text(_get(layer, "type")) for layer in layers.ravel()}
-    if "pool" in kinds and not kinds & {"normalize", "lrn"}:
-        # Names and shapes alone do not tell a network without normalization layers from CNN-A.
-        raise ValueError(f"{path} is a network without local response normalization, not CNN-A; give {_FILES}.")
-    params: dict = {name: _weights(by_name[name], f"{path}: layer {name}") for name in _LAYERS}
+    convolutions = [layer.name for layer in CNN_A if layer.kind == "conv"]
+    params: dict = {name: _weights(by_name[name], f"{path}: layer {name}") for name in convolutions}
     params["conv1"]["kernel"] = np.ascontiguousarray(params["conv1"]["kernel"][:, :, ::-1])
     params["mean"] = _mean(net, path)
+    if order == _NORM_FIRST:
+        warnings.warn(
+            f"{path} was trained with normalization before pooling, while CNN-A here pools first, so that results "
+            "differ from that network's from pool1 on; use imagenet-caffe-ref.mat for the paper's network.",
+            stacklevel=3,  # whoever called load_params
+        )
     return params
 
 
@@ -87,6 +98,16 @@ def _get(node, *names):
         else:
             return None
     return node
+
+
+def _row(layer) -> tuple[str, str]:
+    """Kind and name; only a convolution is found by its name, so that no other name matters."""
+    kind = _text(_get(layer, "type"))
+    return _KINDS.get(kind, kind), _text(_get(layer, "name")) if kind == "conv" else ""
+
+
+def _told(order: list[tuple[str, str]]) -> str:
+    return " ".join(name or kind or "unknown" for kind, name in order) or "none"
 
 
 def _text(node) -> str:

@@ -1,0 +1,57 @@
+"""Files appear whole or not at all."""
+
+import os
+import pathlib
+
+import pytest
+
+from invert_jax import files
+
+
+@pytest.mark.parametrize("kind", [str, pathlib.Path])
+def test_what_is_written_replaces_what_was_there(tmp_path, kind):
+    for data in (b"first\r\n", b"", bytes(range(256))):
+        files.write(kind(tmp_path / "a"), data)
+        assert (tmp_path / "a").read_bytes() == data
+    assert os.listdir(tmp_path) == ["a"]
+
+
+def test_until_all_is_written_the_old_file_stands(tmp_path, monkeypatch):
+    path, replace, seen = tmp_path / "a", os.replace, []
+    files.write(path, b"old")
+
+    def spy(source, target):
+        assert os.path.dirname(source) == str(tmp_path)  # the same folder: renaming is atomic there
+        seen.append((pathlib.Path(source).read_bytes(), path.read_bytes()))
+        replace(source, target)
+
+    monkeypatch.setattr(os, "replace", spy)
+    files.write(path, b"new")
+    assert seen == [(b"new", b"old")] and path.read_bytes() == b"new"
+
+
+@pytest.mark.parametrize("failing", ["write_bytes", "replace"])
+def test_a_failure_leaves_the_old_file_and_nothing_else(tmp_path, monkeypatch, failing):
+    files.write(tmp_path / "a", b"old")
+
+    def fail(self, *_):
+        if failing == "write_bytes":
+            with open(self, "wb") as file:
+                file.write(b"half")
+        raise OSError("disk full")
+
+    monkeypatch.setattr(pathlib.Path if failing == "write_bytes" else os, failing, fail)
+    with pytest.raises(OSError, match="disk full"):
+        files.write(tmp_path / "a", b"new")
+    assert (tmp_path / "a").read_bytes() == b"old" and os.listdir(tmp_path) == ["a"]
+
+
+def test_the_longest_name_can_be_written(tmp_path):
+    files.write(tmp_path / ("a" * 255), b"x")
+    assert os.listdir(tmp_path) == ["a" * 255]
+
+
+def test_no_folder(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"The folder .*no of a\.txt does not exist; create it first"):
+        files.write(tmp_path / "no" / "a.txt", b"x")
+    assert os.listdir(tmp_path) == []
