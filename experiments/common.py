@@ -27,6 +27,7 @@ LOSSES = {
 _ONLY_FOR = {
     "layer": ("alexnet",),
     "weights": ("alexnet",),
+    "precision": ("alexnet",),
     "cell_size": ("hog", "hogb"),
     "num_orientations": ("hog", "hogb"),
     "binning": ("hog",),
@@ -54,6 +55,7 @@ def define_inversion_flags(*, layer: str, num_restarts: int) -> None:
     flags.DEFINE_integer("bin_size", 5, "Spatial bin of dsift, pixels.")
     flags.DEFINE_integer("step", 5, "Pixels between dsift descriptors.")
     flags.DEFINE_enum("variant", "vlfeat", ["vlfeat", "released"], "HOG and DSIFT as VLFeat, or as the paper's code.")
+    flags.DEFINE_enum("precision", "float32", ["float32", "bfloat16"], "Arithmetic of alexnet between image and layer.")
     flags.DEFINE_float("lambda_tv", None, "Weight of TV^beta in eq. 3; the recipe's own if absent.")
     flags.DEFINE_float("lambda_alpha", None, "Weight of the alpha-norm in eq. 3; the balancing rule if absent.")
     flags.DEFINE_float(
@@ -76,7 +78,7 @@ def representation(values: flags.FlagValues) -> ij.Representation:
         if values[flag].present and values.representation not in owners:
             raise ValueError(f"--{flag} is for {' and '.join(owners)}, not for {values.representation}: drop it.")
     if values.representation == "alexnet":
-        return ij.alexnet(alexnet_params(values.weights), layer=values.layer)
+        return ij.alexnet(alexnet_params(values.weights), layer=values.layer, precision=values.precision)
     if values.representation == "dsift":
         return ij.dsift(bin_size=values.bin_size, step=values.step, variant=values.variant)
     return ij.hog(
@@ -162,6 +164,11 @@ def photograph(path: str | None, *, size: int | None, gray: bool) -> tuple[str, 
     return name, image
 
 
+def define_cache_flag() -> None:
+    """Defines the flag that keeps compiled programs between runs."""
+    flags.DEFINE_string("compilation_cache", None, "Folder that keeps compiled programs between runs; none if absent.")
+
+
 def make_workdir(path: str) -> pathlib.Path:
     """Creates the work folder; one sentence if that cannot be."""
     workdir = pathlib.Path(path)
@@ -226,6 +233,9 @@ def run(main) -> None:
         if len(argv) > 1:
             console.print(f"Unknown argument {argv[1]!r}; see --help.", style="red", markup=False)
             return 2
+        if getattr(flags.FLAGS, "compilation_cache", None):
+            jax.config.update("jax_compilation_cache_dir", flags.FLAGS.compilation_cache)
+            jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
         try:
             return main()
         except (ValueError, TypeError, OSError, ImportError) as error:

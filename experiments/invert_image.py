@@ -40,6 +40,7 @@ def _define_flags():
     )
     flags.DEFINE_string("initial_image", None, "A file to start from instead of noise.")
     flags.DEFINE_string("workdir", "out/invert_image", "Folder for the results.")
+    common.define_cache_flag()
     common.define_inversion_flags(layer="conv4", num_restarts=4)
     flags.adopt_module_key_flags(common)
 

@@ -47,6 +47,7 @@ def _define_flags():
         "weights", None, "Weights of alexnet, .npz or MatConvNet .mat; the bundled small network if absent."
     )
     flags.DEFINE_float("lambda_tv", None, "Weight of TV^beta; the recipe's own (5 for the gray ones) if absent.")
+    common.define_cache_flag()
     flags.DEFINE_integer("seed", 0, "Seed of the random starts.")
     flags.DEFINE_string("workdir", "out/reconstruction_errors", "Folder for the results.")
 

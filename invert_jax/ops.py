@@ -136,8 +136,11 @@ def local_response_norm(
     """
     channels = np.arange(x.shape[-1])
     band = jnp.asarray(np.abs(channels[:, None] - channels) <= size // 2, x.dtype)
-    total = jax.lax.dot_general(x * x, band, (((3,), (0,)), ((), ())), precision=_EXACT)
-    scale = k + (alpha / size) * total
+    # Summed in float32 whatever x is; 0 and 1 are exact, so only the squares are rounded.
+    total = jax.lax.dot_general(
+        x * x, band, (((3,), (0,)), ((), ())), precision=_EXACT, preferred_element_type=jnp.float32
+    )
+    scale = (k + (alpha / size) * total).astype(x.dtype)
     if beta == 0.75:  # s^-3/4 = s^-1/2 s^-1/4: two reciprocal roots instead of a general power
         root = jax.lax.rsqrt(scale)
         return x * (root * jnp.sqrt(root))

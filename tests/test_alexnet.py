@@ -318,3 +318,22 @@ def test_the_module_stops_at_its_last_tap(narrow):
         {"params": {"conv1": narrow["conv1"], "mean": MEAN}}, np.zeros((30, 30, 3))
     )
     assert list(taps) == ["conv1", "relu1", "pool1", "norm1"]
+
+
+def test_bfloat16_rounds_the_network_and_nothing_else(key):
+    photograph = ij.sample_image("chelsea", size=67)
+    for layer in ("conv1", "norm1", "conv2"):
+        exact, rounded = ij.alexnet(layer=layer), ij.alexnet(layer=layer, precision="bfloat16")
+        want, got = exact(photograph), rounded(photograph)
+        assert got.dtype == np.float32
+        error = np.linalg.norm(got - want) / np.linalg.norm(want)
+        assert 1e-4 < error < 2e-2, layer  # 8 bits of mantissa, no more and no less
+    recipe = ij.recipes.mahendran_vedaldi(lambda_tv=0.5, stages=((4e-3, 30),))
+    ends = [ij.invert(key, phi, exact(photograph), recipe, image_shape=photograph.shape) for phi in (exact, rounded)]
+    assert ends[1].image.dtype == np.float32 and ends[1].finite
+    assert ends[1].error == pytest.approx(float(ends[0].error), rel=0.05)
+
+
+def test_an_unknown_precision_is_refused():
+    with pytest.raises(ValueError, match=r"precision 'half'.*float32, bfloat16"):
+        ij.alexnet(precision="half")

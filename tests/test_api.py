@@ -162,7 +162,7 @@ NEEDED = {
     "save_image": "(path, image)",
     "hog": "(*, cell_size=8, num_orientations=9, binning='hard', variant='vlfeat')",
     "dsift": "(*, bin_size=5, step=5, variant='vlfeat')",
-    "alexnet": "(params=None, *, layer='fc8')",
+    "alexnet": "(params=None, *, layer='fc8', precision='float32')",
     "from_function": "(fn, params=(), *, center=0.0)",
     "load_params": "(path)",
     "recipes.for_layer": "(layer)",

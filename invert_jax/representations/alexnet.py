@@ -13,6 +13,7 @@ from flax import linen as nn
 from invert_jax import checks, layers, ops, weights
 from invert_jax.types import Features, Image, Params, Representation
 
+PRECISIONS = ("float32", "bfloat16")
 _CONVOLUTIONS = tuple(layer for layer in layers.CNN_A if layer.kind == "conv")
 
 
@@ -26,17 +27,20 @@ class AlexNet(nn.Module):
       widths: output channels of conv1..conv5, fc6..fc8.
       mean_shape: shape of the mean, `(3,)` or `(H, W, 3)`, BGR.
       until: the last tap to compute.
+      precision: `float32`, or `bfloat16` for everything between the centered image and the taps.
     """
 
     widths: tuple[int, ...] = tuple(layer.width for layer in _CONVOLUTIONS)
     mean_shape: tuple[int, ...] = (3,)
     until: str = "fc8"
+    precision: str = "float32"
 
     @nn.compact
     def __call__(self, image: Image) -> dict[str, Features]:
         """Every tap up to `until`."""
         mean = self.param("mean", nn.initializers.zeros, self.mean_shape)
         x = (image[..., ::-1] - mean.reshape((1,) * (3 - mean.ndim) + mean.shape))[None]
+        x = x.astype(self.precision)
         widths, taps = iter(self.widths), {}
         for layer in layers.up_to(self.until):
             if layer.kind == "conv":
@@ -47,7 +51,7 @@ class AlexNet(nn.Module):
                 x = ops.max_pool(x, size=layer.size, stride=layer.stride)
             else:
                 x = ops.local_response_norm(x)
-            taps[layer.name] = x[0]
+            taps[layer.name] = x[0].astype(jnp.float32)
         return taps
 
 
@@ -61,7 +65,12 @@ class _Convolution(nn.Module):
         kernel = self.param("kernel", nn.initializers.he_normal(), shape)
         bias = self.param("bias", nn.initializers.zeros, (self.width,))
         return ops.conv2d(
-            x, kernel, bias, stride=self.layer.stride, padding=self.layer.padding, groups=self.layer.groups
+            x,
+            kernel.astype(x.dtype),
+            bias.astype(x.dtype),
+            stride=self.layer.stride,
+            padding=self.layer.padding,
+            groups=self.layer.groups,
         )
 
 
@@ -85,7 +94,7 @@ class Tap:
         return taps[self.layer]
 
 
-def alexnet(params: Params | None = None, *, layer: str = "fc8") -> Representation:
+def alexnet(params: Params | None = None, *, layer: str = "fc8", precision: str = "float32") -> Representation:
     """CNN-A at one of its 20 layers.
 
     Args:
@@ -93,6 +102,8 @@ def alexnet(params: Params | None = None, *, layer: str = "fc8") -> Representati
         `random_alexnet_params`; None is the bundled small network (not the paper's: see its model card).
       layer: conv1 relu1 pool1 norm1 conv2 relu2 pool2 norm2 conv3 relu3 conv4 relu4 conv5 relu5 pool5 fc6 relu6
         fc7 relu7 fc8.
+      precision: `float32`, or `bfloat16` to compute the network in that, which is faster on accelerators; image,
+        features, energy and update stay float32.
 
     Returns:
       A representation of RGB images `[H, W, 3]`, 0..255, 227x227 in the paper; features `[h, w, c]`
@@ -107,13 +118,14 @@ def alexnet(params: Params | None = None, *, layer: str = "fc8") -> Representati
     (13, 13, 384)
     """
     checks.require_choice(layer, layers.NAMES, "CNN-A layer")
+    checks.require_choice(precision, PRECISIONS, "precision")
     if params is None:
         params = weights.bundled()
     widths, mean_shape = _read_shapes(params)
     network = AlexNet(widths, mean_shape)
     merged: Any = weights.merge(params, _expected(network))
     needed = [row.name for row in layers.up_to(layer) if row.kind == "conv"]
-    tap = Tap(AlexNet(widths, mean_shape, until=layer), layer)
+    tap = Tap(AlexNet(widths, mean_shape, until=layer, precision=precision), layer)
     return Representation(tap, {name: merged[name] for name in [*needed, "mean"]}, merged["mean"][..., ::-1])
 
 
