@@ -3,6 +3,7 @@
     pip install -e '.[benchmark]'
     python -m experiments.benchmark
     python -m experiments.benchmark --layers=conv3,fc8 --batch_sizes=256 --repeats=50      # on a GPU
+    python -m experiments.benchmark --layers= --gray=hog,hogb,dsift       # against plain forms in JAX, 333 x 500 pixels
 
 What is timed is descent, x <- x - rate grad E(x), --steps steps at a time: one program here, a loop in Python there.
 Before that the energies and gradients must agree to 1e-3 (the gradients in nine of ten entries: of two values within
@@ -15,7 +16,10 @@ forwards, and two for the gradient to its input. On a GPU both sides multiply in
 Writes results.json, benchmark.md (the table) and benchmark.png (the ratios) into --workdir.
 """
 
+import dataclasses
+import functools
 import time
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
@@ -23,7 +27,7 @@ import numpy as np
 from absl import flags
 
 import invert_jax as ij
-from experiments import common
+from experiments import common, plain_forms
 
 FLAGS = flags.FLAGS
 
@@ -31,6 +35,7 @@ FLAGS = flags.FLAGS
 def _define_flags():
     flags.DEFINE_list("layers", ["conv1", "norm1", "norm2", "relu5", "fc8"], "Layers of CNN-A to invert.")
     flags.DEFINE_list("batch_sizes", ["1", "8", "32"], "Restarts at a time.")
+    flags.DEFINE_list("gray", [], "Of hog, hogb, dsift: to time against experiments/plain_forms.py.")
     flags.DEFINE_integer(
         "chunk_size",
         4 if jax.default_backend() == "cpu" else 0,
@@ -48,10 +53,15 @@ def _define_flags():
 
 def main() -> None:
     """Runs the benchmark that the flags describe."""
+    workdir = common.make_workdir(FLAGS.workdir)
+    gray = {name: _compare_gray(name) for name in FLAGS.gray}
+    if gray:
+        common.write_results(workdir, {"gray": gray})
+    if not FLAGS.layers:
+        return
     torch = _import_torch()
     key = jax.random.key(FLAGS.seed)
     params = ij.random_alexnet_params(key) if FLAGS.weights is None else ij.load_params(FLAGS.weights)
-    workdir = common.make_workdir(FLAGS.workdir)
     rows = []
     for layer in FLAGS.layers:
         for batch_size in map(int, FLAGS.batch_sizes):
@@ -59,6 +69,51 @@ def main() -> None:
             common.console.print(_line(rows[-1]), highlight=False)
             _write(workdir, rows, torch)
     common.console.print(f"results are in {workdir}", highlight=False)
+
+
+def _compare_gray(name):
+    """One restart at the paper's size: seconds for the paper's 800 steps, ours and the plain form's, in turn."""
+    image = ij.sample_image("chelsea", size=(333, 500), gray=True)
+    forms = {
+        "hog": (ij.hog(), functools.partial(plain_forms.hog, binning="hard")),
+        "hogb": (ij.hog(binning="bilinear"), functools.partial(plain_forms.hog, binning="bilinear")),
+        "dsift": (ij.dsift(), plain_forms.dsift),
+    }
+    if name not in forms:
+        raise ValueError(f"--gray names {name!r}; choose of: {', '.join(forms)}.")
+    ours, plain = forms[name]
+    recipe, times = ij.recipes.shallow(), {"invert_jax": [], "plain": []}
+    contestants = dict(zip(times, (ours, ij.from_function(_Plain(plain), center=128.0)), strict=True))
+    objectives = {
+        who: ij.objective.make(phi, phi(image), recipe, image_shape=image.shape) for who, phi in contestants.items()
+    }
+    x = objectives["invert_jax"].from_image(image + 20 * jax.random.normal(jax.random.key(FLAGS.seed), image.shape))[
+        None
+    ]
+    steps = 4 * FLAGS.steps
+    for _ in range(FLAGS.repeats):
+        for who, objective in objectives.items():
+            jax.block_until_ready(_descend(objective, x, steps))
+            began = time.perf_counter()
+            jax.block_until_ready(_descend(objective, x, steps))
+            times[who].append((time.perf_counter() - began) / steps)
+    seconds = {who: recipe.num_steps * float(np.median(values)) for who, values in times.items()}
+    ratio = seconds["invert_jax"] / seconds["plain"]
+    common.console.print(
+        f"{name}, 333 x 500, {recipe.num_steps} steps: {seconds['invert_jax']:.1f} s, "
+        f"plain form {seconds['plain']:.1f} s, ratio {ratio:.2f}",
+        highlight=False,
+    )
+    return {**seconds, "ratio": ratio}
+
+
+@dataclasses.dataclass(frozen=True)
+class _Plain:
+    form: Callable
+
+    def __call__(self, params, image):
+        del params
+        return self.form(image)
 
 
 def _import_torch():

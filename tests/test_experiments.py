@@ -6,10 +6,12 @@ import pathlib
 import subprocess
 import sys
 
+import jax
 import numpy as np
 import pytest
 
 import invert_jax as ij
+from experiments import plain_forms
 
 ROOT = pathlib.Path(__file__).parents[1]
 
@@ -138,3 +140,23 @@ def test_reconstruction_errors_are_those_of_the_pictures(tmp_path):
     assert all(errors["finite"]) and max(errors["text"]) < 0.25 and len(errors["text"]) == 3
     assert "hogb" in (tmp_path / "out" / "errors.md").read_text()
     assert ij.load_image(tmp_path / "out" / "hogb.png").std() > 5
+
+
+def test_benchmark_times_hog_against_its_plain_form(tmp_path):
+    done = run("benchmark", f"--workdir={tmp_path}", "--layers=", "--gray=hog", "--repeats=1", "--steps=1")
+    assert done.returncode == 0, done.stdout + done.stderr
+    gray = json.loads((tmp_path / "results.json").read_text())["gray"]["hog"]
+    assert gray["ratio"] == pytest.approx(gray["invert_jax"] / gray["plain"]) and gray["invert_jax"] > 0
+
+
+@pytest.mark.parametrize("name", ["hog", "hogb", "dsift"])
+def test_plain_forms_are_the_same_representations(name):
+    image = ij.sample_image("coffee", size=(83, 101), gray=True)
+    ours, plain, limit = {
+        "hog": (ij.hog(), lambda i: plain_forms.hog(i, binning="hard"), 1e-5),
+        "hogb": (ij.hog(binning="bilinear"), lambda i: plain_forms.hog(i, binning="bilinear"), 1e-5),
+        "dsift": (ij.dsift(), plain_forms.dsift, 1e-2),  # the exact angle, not VLFeat's cubic
+    }[name]
+    with jax.numpy_rank_promotion("allow"):  # plain forms are written as users write
+        want = np.asarray(plain(image))
+    assert np.linalg.norm(ours(image) - want) / np.linalg.norm(want) < limit

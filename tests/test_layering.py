@@ -32,6 +32,7 @@ FENCES = {
     "absl": (),
 }
 INSIDE_FUNCTIONS_ONLY = ("scipy", "torch", "torchvision", "onnx", "safetensors", "matplotlib", "mpl_toolkits")
+SHARED_BY_RUNNERS = ("experiments.common", "experiments.plain_forms")
 OPTIONAL_FILES = ("experiments.torch_reference",)  # whole files that need an optional package: imported in functions
 EXPERIMENTS_MAY_IMPORT = ("absl", "rich", "numpy", "jax", "PIL", "invert_jax", "experiments")
 
@@ -174,14 +175,14 @@ def test_experiments_use_only_what_is_public(path):
     source = path.read_text()
     assert list(_private_reach(ast.parse(source))) == []
     optional = _name(path) in OPTIONAL_FILES
-    for name, line, at_top in _imports(source, modules=("experiments.common", *OPTIONAL_FILES)):
+    for name, line, at_top in _imports(source, modules=(*SHARED_BY_RUNNERS, *OPTIONAL_FILES)):
         package, where = name.split(".")[0], f"{path.name}, line {line}, imports {name}"
         allowed = (*EXPERIMENTS_MAY_IMPORT, *INSIDE_FUNCTIONS_ONLY, *sys.stdlib_module_names)
         assert package in allowed, where
         if package == "invert_jax":
             assert name == "invert_jax", f"{where}: take it from the package itself"
         if package == "experiments":
-            assert name in ("experiments.common", *OPTIONAL_FILES), where
+            assert name in (*SHARED_BY_RUNNERS, *OPTIONAL_FILES), where
         if package in INSIDE_FUNCTIONS_ONLY or name in OPTIONAL_FILES:
             assert optional or not at_top, f"{where} at the top level"
 

@@ -42,12 +42,15 @@ class Hog(nn.Module):
         else:
             gx, gy = orientation.differences(image[..., 0])
             num_rows, num_columns, first = (height + size // 2) // size, (width + size // 2) // size, 1
-        energies = orientation.gate(gx, gy, 2 * self.num_orientations, self.binning)
-        cells = orientation.pool(
-            energies,
-            orientation.triangles(_centers(num_rows, size) - first, size, gx.shape[0]),
-            orientation.triangles(_centers(num_columns, size) - first, size, gx.shape[1]),
-        )
+        columns = orientation.triangles(_centers(num_columns, size) - first, size, gx.shape[1])
+        if self.binning == "hard":  # cheap enough to gate on the way into the cells; an angle is not
+            gx, gy = (orientation.fold_rows(g, size=size, count=num_rows, first=first) for g in (gx, gy))
+            energies = orientation.gate(gx, gy, 2 * self.num_orientations, self.binning)
+            cells = orientation.pool_cells(energies, columns)
+        else:
+            rows = orientation.triangles(_centers(num_rows, size) - first, size, gx.shape[0])
+            energies = orientation.gate(gx, gy, 2 * self.num_orientations, self.binning)
+            cells = orientation.pool(energies, rows, columns)
         return _normalize(cells, released)
 
 

@@ -3,6 +3,7 @@
 One gray image `[H, W]`, y down, x right; angles run from +x towards +y.
 """
 
+import functools
 import math
 
 import jax
@@ -143,3 +144,48 @@ def pool(energies: jax.Array, rows: np.ndarray, columns: np.ndarray) -> jax.Arra
     """
     tall = jnp.einsum("nh,hwk->nwk", jnp.asarray(rows, jnp.float32), energies, precision=_EXACT)
     return jnp.einsum("mw,nwk->nmk", jnp.asarray(columns, jnp.float32), tall, precision=_EXACT)
+
+
+def fold_rows(field: jax.Array, *, size: int, count: int, first: int) -> jax.Array:
+    """Lays rows out by the pair of cells that they feed, for `pool_cells`: `[H, W] -> [count + 1, size, W]`.
+
+    Block `s` holds the rows between the centers of cells `s - 1` and `s`, centers being `c size + (size - 1) / 2`.
+
+    Args:
+      field: `[H, W]`; beyond it there are zeros.
+      size: side of a cell.
+      count: cells in a column.
+      first: pixel row of the field's row 0.
+
+    Returns:
+      `[count + 1, size, W]`.
+
+    >>> fold_rows(jnp.ones((4, 3)), size=2, count=2, first=0)[..., 0].tolist()
+    [[0.0, 1.0], [1.0, 1.0], [1.0, 0.0]]
+    """
+    before = size // 2 + first
+    after = (count + 1) * size - before - field.shape[0]
+    padded = jnp.pad(field[: field.shape[0] + min(after, 0)], ((before, max(after, 0)), (0, 0)))
+    return padded.reshape(count + 1, size, field.shape[1])
+
+
+def pool_cells(energies: jax.Array, columns: np.ndarray) -> jax.Array:
+    """Triangle pooling into cells as far apart as they are wide: equal to `pool`, without its zeros.
+
+    Args:
+      energies: `[n + 1, size, W, K]`, rows as `fold_rows` lays them.
+      columns: `[m, W]` weights, from `triangles`.
+
+    Returns:
+      `[n, m, K]`.
+
+    >>> energies = fold_rows(jnp.ones((4, 4)), size=2, count=2, first=0)[..., None]
+    >>> pool_cells(energies, triangles(np.array([0.5, 2.5]), 2, 4))[..., 0].tolist()
+    [[3.0625, 3.0625], [3.0625, 3.0625]]
+    """
+    size = energies.shape[1]
+    # Term by term, so that the gating is computed on the way and never stored for every pixel.
+    to_upper = ((size - 1) / 2 + size // 2 - np.arange(size)) / size
+    upper = functools.reduce(jnp.add, [float(w) * energies[:, h] for h, w in enumerate(to_upper)])
+    lower = functools.reduce(jnp.add, [float(1 - w) * energies[:, h] for h, w in enumerate(to_upper)])
+    return jnp.einsum("mw,nwk->nmk", jnp.asarray(columns, jnp.float32), upper[1:] + lower[:-1], precision=_EXACT)
