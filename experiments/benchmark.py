@@ -201,9 +201,7 @@ def _torch_steps(torch, objective, params, layer, x):
         torch.backends.cudnn.benchmark = True
     compiled = device == "cuda" if FLAGS.compile is None else FLAGS.compile
     for name, memory_format in (("NCHW", torch.contiguous_format), ("channels_last", torch.channels_last)):
-        step, bring = torch_reference.make_step(
-            objective, params, layer, device=device, memory_format=memory_format, dtype=torch.float32
-        )
+        step, bring = torch_reference.make_step(objective, params, layer, device=device, memory_format=memory_format)
         yield f"torch {name}", step, bring(x)
         if compiled:
             yield f"torch.compile {name}", torch.compile(step), bring(x)
@@ -277,23 +275,9 @@ def _write(workdir, rows, torch):
     lines.append(f"\nGeometric mean of the ratios: {mean:.2f}. jax {jax.__version__}, torch {torch.__version__}.")
     common.write_text(workdir / "benchmark.md", "\n".join(lines) + "\n")
     common.write_results(workdir, {"rows": rows, "mean_ratio": mean, "torch": torch.__version__})
-    ij.save_image(workdir / "benchmark.png", _plot(rows))
-
-
-def _plot(rows):
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(8, 4), dpi=120, layout="constrained")
-    axes = figure.add_subplot()
-    names = [f"{row['layer']}\nx {row['batch_size']}" for row in rows]
-    axes.bar(names, [1 / row["ratio"] for row in rows], color="#0072b2")
-    axes.axhline(1, color="0.2", linewidth=1)
-    axes.set_ylabel("gradients per second,\nrelative to PyTorch's best")
-    axes.spines[["top", "right"]].set_visible(False)
-    canvas = FigureCanvasAgg(figure)
-    canvas.draw()
-    return np.asarray(canvas.buffer_rgba())[..., :3]
+    speeds = {f"{row['layer']} x {row['batch_size']}": 1 / row["ratio"] for row in rows}
+    plot = ij.plots.bars(speeds, title="CNN-A, restarts at a time", label="speed, PyTorch's best = 1", reference=1.0)
+    ij.save_image(workdir / "benchmark.png", plot)
 
 
 if __name__ == "__main__":

@@ -56,9 +56,11 @@ def main() -> None:
     representation, recipe = common.representation(FLAGS), common.recipe(FLAGS)
     target = representation(image)
     mask = common.mask(FLAGS.mask, target.shape)
-    workdir = common.make_workdir(FLAGS.workdir)
+    # A mistake is told before a folder is made or a line shown.
     if start is not None and FLAGS.num_restarts > 1:
         raise ValueError("--initial_image starts every restart alike; give --num_restarts=1 with it.")
+    ij.objective.make(representation, target, recipe, image_shape=image.shape, mask=mask)
+    workdir = common.make_workdir(FLAGS.workdir)
     what = f"{FLAGS.representation} {FLAGS.layer}" if deep else FLAGS.representation
     common.console.print(
         f"{name}, {image.shape[0]} x {image.shape[1]}: {FLAGS.num_restarts} restarts from {what} "
@@ -94,8 +96,6 @@ def main() -> None:
 
 def _sample_with_progress(representation, target, recipe, image_shape, mask, start):
     """The restarts, and images `[frame][restart]` of the first ones along the way."""
-    # A mistake is told before anything is shown.
-    ij.objective.make(representation, target, recipe, image_shape=image_shape, mask=mask)
     every = max(recipe.num_steps // _FRAMES, 1)
     frames = []
     columns = (

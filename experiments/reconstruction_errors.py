@@ -14,6 +14,7 @@ paper's own network, not of the one that comes along. The first command takes un
 Writes results.json, errors.md and, for every representation, a sheet of photographs and reconstructions into --workdir.
 """
 
+import dataclasses
 import pathlib
 
 import jax
@@ -95,9 +96,7 @@ def _measure(name, paths, workdir):
     representation = _GRAY[name]() if gray else ij.alexnet(common.alexnet_params(FLAGS.weights), layer=name)
     recipe = ij.recipes.shallow() if gray else ij.recipes.for_layer(name)
     if FLAGS.lambda_tv is not None:
-        recipe = ij.recipes.mahendran_vedaldi(
-            lambda_tv=FLAGS.lambda_tv, stages=tuple(zip(recipe.rates, recipe.steps, strict=True))
-        )
+        recipe = dataclasses.replace(recipe, lambda_tv=FLAGS.lambda_tv)
     key, found = jax.random.key(FLAGS.seed), []
     for i in rich.progress.track(range(len(images)), description=name, console=common.console):
         target = representation(images[i])

@@ -7,7 +7,7 @@ import torch.nn.functional as nn
 import invert_jax as ij
 
 
-def make_step(objective: ij.objective.Objective, params: dict, layer: str, *, device: str, memory_format, dtype):
+def make_step(objective: ij.objective.Objective, params: dict, layer: str, *, device: str, memory_format):
     """A function `x [N, 3, H, W] -> (energies [N], gradient [N, 3, H, W])` equal to the library's.
 
     Args:
@@ -16,20 +16,19 @@ def make_step(objective: ij.objective.Objective, params: dict, layer: str, *, de
       layer: the tap to invert.
       device: `cpu` or `cuda`.
       memory_format: `torch.contiguous_format` or `torch.channels_last`.
-      dtype: of the network; image, energy and gradient are float32.
 
     Returns:
       The step, and a function that brings `[N, H, W, 3]` NumPy images, RGB, into its form.
     """
 
-    def tensor(array, kind=torch.float32):
-        return torch.tensor(np.asarray(array), device=device, dtype=kind)
+    def tensor(array):
+        return torch.tensor(np.asarray(array), device=device)
 
     weights = {}
     for name, entry in params.items():
         if name != "mean":
-            kernel = tensor(np.transpose(entry["kernel"], (3, 2, 0, 1)), dtype).contiguous(memory_format=memory_format)
-            weights[name] = kernel, tensor(entry["bias"], dtype)
+            kernel = tensor(np.transpose(entry["kernel"], (3, 2, 0, 1))).contiguous(memory_format=memory_format)
+            weights[name] = kernel, tensor(entry["bias"])
     target = tensor(np.transpose(objective.target, (2, 0, 1))[None])
     center = tensor(np.transpose(objective.center, (2, 0, 1))[None])
     mean = tensor(params["mean"]).reshape(1, 3, 1, 1)
@@ -40,7 +39,7 @@ def make_step(objective: ij.objective.Objective, params: dict, layer: str, *, de
     table = ij.layers.up_to(layer)
 
     def energy(x):
-        y = ((center + sigma * x).flip(1) - mean).to(dtype)
+        y = (center + sigma * x).flip(1) - mean
         for row in table:
             if row.kind == "conv":
                 kernel, bias = weights[row.name]
@@ -51,7 +50,7 @@ def make_step(objective: ij.objective.Objective, params: dict, layer: str, *, de
                 y = nn.max_pool2d(y, row.size, row.stride)
             else:
                 y = nn.local_response_norm(y, 5, alpha=1e-4, beta=0.75, k=1.0)
-        loss = ((y.float() - target) ** 2).sum((1, 2, 3)) / normalizer
+        loss = ((y - target) ** 2).sum((1, 2, 3)) / normalizer
         alpha = (x**2) ** 3
         tv = ((x[:, :, 1:] - x[:, :, :-1]) ** 2).sum((1, 2, 3)) + ((x[..., 1:] - x[..., :-1]) ** 2).sum((1, 2, 3))
         return loss + lambda_alpha * alpha.sum((1, 2, 3)) + lambda_tv * tv

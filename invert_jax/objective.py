@@ -106,14 +106,12 @@ def make(
       ValueError: shapes that do not fit each other or the representation, a non-finite target, a mask that is not
         boolean or has no neuron, or a sigma, exponent, weight, rate or step count out of range.
     """
-    if not isinstance(recipe, Recipe):
-        raise TypeError(f"The recipe is {type(recipe).__name__}; give one from invert_jax.recipes.")
     if np.shape(image_shape) != (3,) or any(side < 1 or side != int(side) for side in image_shape):
         raise ValueError(
             f"image_shape is {image_shape}; it must be whole numbers (height, width, channels), each >= 1."
         )
     image_shape = (int(image_shape[0]), int(image_shape[1]), int(image_shape[2]))
-    _check_recipe(recipe)
+    check_recipe(recipe)
     shape = representation.feature_shape(image_shape)
     if np.shape(target) != shape:
         raise ValueError(
@@ -154,7 +152,23 @@ def make(
     )
 
 
-def _check_recipe(recipe):
+def check_recipe(recipe: Recipe) -> None:
+    """Checks a recipe's numbers, whether a factory made it or `dataclasses.replace`.
+
+    Args:
+      recipe: what to check; numbers that are being traced pass.
+
+    Raises:
+      TypeError: not a recipe, or its optimizer is not a factory.
+      ValueError: an exponent, weight, sigma, rate or step count out of range.
+
+    >>> from invert_jax import recipes
+    >>> check_recipe(dataclasses.replace(recipes.shallow(), sigma=0.0))
+    Traceback (most recent call last):
+    ValueError: sigma is 0.0; it must be a finite number greater than 0.
+    """
+    if not isinstance(recipe, Recipe):
+        raise TypeError(f"The recipe is {type(recipe).__name__}; give one from invert_jax.recipes.")
     checks.require_positive(recipe.alpha, "alpha")
     checks.require_positive(recipe.beta, "beta")
     checks.require_non_negative(recipe.lambda_tv, "lambda_tv")

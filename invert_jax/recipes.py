@@ -1,6 +1,6 @@
 """The papers' settings as frozen data, the source beside each number. Change one with `dataclasses.replace`."""
 
-from invert_jax import checks, layers, losses, optimizers, parameterizations
+from invert_jax import checks, layers, losses, objective, optimizers, parameterizations
 from invert_jax.types import Recipe, Representation
 
 DEEP_STAGES = ((4e-3, 100), (4e-4, 200), (4e-5, 100))
@@ -44,19 +44,9 @@ def mahendran_vedaldi(
     >>> mahendran_vedaldi(lambda_tv=50).num_steps
     400
     """
-    checks.require_positive(alpha, "alpha")
-    checks.require_positive(beta, "beta")
-    checks.require_non_negative(lambda_tv, "lambda_tv")
-    if lambda_alpha is not None:
-        checks.require_non_negative(lambda_alpha, "lambda_alpha")
-    if not stages:
-        raise ValueError("stages is empty; give one (rate, steps) or more.")
-    for rate, steps in stages:
-        checks.require_positive(rate, "A learning rate")
-        checks.require_count(steps, "A stage's number of steps")
-    return Recipe(
+    recipe = Recipe(
         rates=tuple(rate for rate, _ in stages),
-        steps=tuple(int(steps) for _, steps in stages),
+        steps=tuple(steps for _, steps in stages),
         lambda_tv=lambda_tv,
         lambda_alpha=lambda_alpha,
         sigma=None,
@@ -66,6 +56,8 @@ def mahendran_vedaldi(
         optimizer=optimizers.momentum_descent,
         parameterization=parameterizations.pixels,
     )
+    objective.check_recipe(recipe)
+    return recipe
 
 
 def for_layer(layer: str) -> Recipe:
