@@ -108,8 +108,16 @@ def max_pool(x: jax.Array, *, size: int = 3, stride: int = 2) -> jax.Array:
 
 
 def _pool_axis(x, axis, size, stride):
-    count = (x.shape[axis] - size) // stride + 1
-    windows = [jax.lax.slice_in_dim(x, start, start + (count - 1) * stride + 1, stride, axis) for start in range(size)]
+    # As blocks of `stride` entries, so that a window's members, and their gradients, are plain slices.
+    count, blocks = (x.shape[axis] - size) // stride + 1, -(-x.shape[axis] // stride)
+    pads = [(0, 0)] * x.ndim
+    pads[axis] = (0, blocks * stride - x.shape[axis])
+    x = jnp.pad(x, pads).reshape(*x.shape[:axis], blocks, stride, *x.shape[axis + 1 :])
+    phases = [jax.lax.index_in_dim(x, phase, axis + 1, keepdims=False) for phase in range(stride)]
+    windows = [
+        jax.lax.slice_in_dim(phases[start % stride], start // stride, start // stride + count, axis=axis)
+        for start in range(size)
+    ]
     return functools.reduce(lambda a, b: jnp.where((b > a) | (b != b), b, a), windows)
 
 

@@ -1,33 +1,18 @@
-"""CNN-A against Caffe's reference network in float64 NumPy, layer by layer, and what it refuses."""
+"""CNN-A against Caffe's reference network in float64 NumPy, layer by layer, and the images it refuses."""
 
-import flax
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from networks import FULL, MEAN, NARROW, random_params
 from oracles import alexnet as oracle
 from oracles import differences
+from refusals import call_refused
 
 import invert_jax as ij
 from invert_jax.representations.alexnet import AlexNet
 
 NAMES = tuple(row[0] for row in oracle.GEOMETRY)
-FULL = (96, 256, 384, 384, 256, 4096, 4096, 1000)
-NARROW = (4, 8, 6, 10, 8, 12, 14, 7)
-MEAN = np.array([104.0, 117.0, 123.0], np.float32)
-
-
-def random_params(widths, seed=0):
-    """Kernels that keep the scale of their input, and biases that matter beside them."""
-    rng = np.random.default_rng(seed)
-    params, inputs = {"mean": MEAN}, 3
-    rows = [row for row in oracle.GEOMETRY if row[1] == "conv"]
-    for (name, _, side, _, _, groups), width in zip(rows, widths, strict=True):
-        shape = (side, side, inputs // groups, width)
-        kernel = rng.standard_normal(shape, np.float32) * np.float32(np.sqrt(2 / np.prod(shape[:3])))
-        params[name] = {"kernel": kernel, "bias": 10 * rng.standard_normal(width, np.float32)}
-        inputs = width
-    return params
 
 
 def close(actual, expected, tolerance=1e-5):
@@ -136,6 +121,13 @@ def test_mean_may_be_an_image(narrow, photograph):
         phi(np.zeros((240, 227, 3)))
 
 
+def test_the_module_stops_at_its_last_tap(narrow):
+    taps = AlexNet(NARROW, until="norm1").apply(
+        {"params": {"conv1": narrow["conv1"], "mean": MEAN}}, np.zeros((30, 30, 3))
+    )
+    assert list(taps) == ["conv1", "relu1", "pool1", "norm1"]
+
+
 # --- transforms ---
 
 
@@ -169,155 +161,7 @@ def test_gradient_is_finite_on_a_flat_image(narrow):
     assert np.all(np.isfinite(gradient)) and np.any(np.asarray(gradient) != 0)
 
 
-# --- weights ---
-
-
-def test_a_representation_carries_only_what_its_layer_needs(narrow):
-    assert set(ij.alexnet(narrow, layer="pool2").params) == {"conv1", "conv2", "mean"}
-    assert set(ij.alexnet(narrow, layer="relu6").params) == {f"conv{i}" for i in range(1, 6)} | {"fc6", "mean"}
-
-
-def test_new_weights_do_not_retrace(narrow):
-    traces = []
-
-    @jax.jit
-    def features(phi, image):
-        traces.append(image)
-        return phi.apply(phi.params, image)
-
-    image = np.zeros((11, 11, 3), np.float32)
-    other = random_params(NARROW, seed=1)
-    one, two = (features(ij.alexnet(params, layer="conv1"), image) for params in (narrow, other))
-    assert len(traces) == 1
-    assert np.all(np.asarray(one) != np.asarray(two))
-    same, apart = ij.alexnet(other, layer="conv1").apply, ij.alexnet(other, layer="relu1").apply
-    assert same == ij.alexnet(narrow, layer="conv1").apply and hash(same) == hash(
-        ij.alexnet(narrow, layer="conv1").apply
-    )
-    assert same != apart
-
-
-def test_random_params_are_61_million_numbers(key):
-    tree = jax.eval_shape(ij.random_alexnet_params, key)
-    expected = jax.tree.map(np.shape, random_params(FULL), is_leaf=lambda leaf: hasattr(leaf, "shape"))
-    assert jax.tree.map(lambda leaf: leaf.shape, tree) == expected
-    # Krizhevsky's 60,965,224, and the mean's three
-    assert sum(np.prod(leaf.shape) for leaf in jax.tree.leaves(tree)) == 60_965_224 + 3
-
-
-def test_random_params_are_he_normal(key):
-    params = ij.random_alexnet_params(key, widths=(16, 32, 16, 16, 16, 32, 64, 32))
-    assert params["mean"].tolist() == MEAN.tolist()
-    for name in ("conv1", "conv2", "conv5", "fc6", "fc7"):
-        kernel = np.asarray(params[name]["kernel"])
-        assert kernel.std() == pytest.approx(np.sqrt(2 / np.prod(kernel.shape[:3])), rel=0.05)
-        assert abs(kernel.mean()) < 0.05 * kernel.std()
-        assert np.all(np.asarray(params[name]["bias"]) == 0)
-    assert ij.alexnet(params, layer="fc8").feature_shape((227, 227, 3)) == (1, 1, 32)
-
-
-# --- what is refused ---
-
-
-def refused(match, function, *args, **kwargs):
-    with pytest.raises(ValueError, match=match) as caught:
-        function(*args, **kwargs)
-    assert "\n" not in str(caught.value)
-
-
-@pytest.mark.parametrize("layer", ["conv6", "", "FC8", None])
-def test_unknown_layer_lists_the_layers(narrow, layer):
-    match = rf"Unknown CNN-A layer {layer!r}; choose one of: {', '.join(NAMES)}\."
-    refused(match, ij.alexnet, narrow, layer=layer)
-
-
-@pytest.mark.parametrize("layer", NAMES)
-def test_smallest_image_of_each_layer(narrow, layer):
-    phi = ij.alexnet(narrow, layer=layer)
-    need = {"conv1": 11, "relu1": 11, "pool1": 19, "norm1": 19, "fc6": 227, "fc8": 227}.get(layer)
-    need = need or ij.layers.smallest_input(ij.layers.up_to(layer))
-    assert 1 in phi.feature_shape((need, need + 40, 3))[:2]
-    for shape in ((need - 1, 300, 3), (300, need - 1, 3)):
-        match = rf"CNN-A at {layer} needs an image of at least {need} x {need} pixels; got {shape[0]} x {shape[1]}"
-        refused(match, phi.feature_shape, shape)
-    refused(f"at least {need} x {need} pixels", phi, np.zeros((need - 1, 300, 3)))
-
-
-@pytest.mark.parametrize("channels", [1, 2, 4])
-def test_images_that_are_not_rgb(narrow, channels):
-    image = np.zeros((30, 30, channels))
-    refused(rf"takes 3 channel\(s\); the image .* has {channels}", ij.alexnet(narrow, layer="conv1"), image)
-
-
-def test_images_that_are_batches_or_gray_or_not_finite(narrow):
-    phi = ij.alexnet(narrow, layer="conv1")
-    refused(r"one image \[H, W, C\]; got shape \(1, 30, 30, 3\)", phi, np.zeros((1, 30, 30, 3)))
-    refused(r"got shape \(30, 30\) \(a gray image", phi, np.zeros((30, 30)))
-    refused("image has 2700 non-finite", phi, np.full((30, 30, 3), np.nan))
-
-
-def without(params, *names):
-    return {name: value for name, value in params.items() if name not in names}
-
-
-def test_missing_weights(narrow):
-    refused("missing: conv4/bias, conv4/kernel", ij.alexnet, without(narrow, "conv4"))
-    refused("missing: conv4/bias, conv4/kernel", ij.alexnet, without(narrow, "conv4"), layer="conv1")
-    refused(r"\(missing: fc8/bias\)", ij.alexnet, {**narrow, "fc8": {"kernel": narrow["fc8"]["kernel"]}})
-    refused(r"\(missing: mean\)", ij.alexnet, without(narrow, "mean"))
-    refused("missing: conv1/bias, conv1/kernel, .*, fc8/bias, fc8/kernel, mean", ij.alexnet, {})
-
-
-def test_extra_weights(narrow):
-    refused(r"\(unexpected: conv6/kernel\)", ij.alexnet, {**narrow, "conv6": {"kernel": np.zeros(2)}})
-    refused(r"unexpected: fc8/scale", ij.alexnet, {**narrow, "fc8": {**narrow["fc8"], "scale": np.zeros(7)}})
-
-
-def test_misshapen_weights(narrow):
-    turned = {**narrow["conv2"], "kernel": narrow["conv2"]["kernel"].transpose(2, 0, 1, 3)}
-    refused(
-        r"wrong shape: conv2/kernel is \(2, 5, 5, 8\), expected \(5, 5, 2, 8\)",
-        ij.alexnet,
-        {**narrow, "conv2": turned},
-    )
-    refused(
-        r"conv1/bias is \(3,\), expected \(4,\)", ij.alexnet, {**narrow, "conv1": {**narrow["conv1"], "bias": MEAN}}
-    )
-    refused(r"mean is \(4,\), expected \(3,\)", ij.alexnet, {**narrow, "mean": np.zeros(4)})
-
-
-@pytest.mark.parametrize("bad", [np.nan, np.inf])
-def test_weights_that_are_not_finite(narrow, bad):
-    kernel = narrow["conv3"]["kernel"].copy()
-    kernel[1, 1, 1, 1] = bad
-    broken = {**narrow, "conv3": {**narrow["conv3"], "kernel": kernel}}
-    refused(r"NaN or infinite values as float32 \(in conv3/kernel\)", ij.alexnet, broken)
-
-
-@pytest.mark.parametrize("params", [[1, 2], "weights.npz", np.zeros(3)], ids=["list", "path", "array"])
-def test_weights_that_are_no_dict(params):
-    refused("nested dict of arrays; got", ij.alexnet, params)
-
-
-def test_widths_that_groups_do_not_divide(key):
-    refused(r"conv2 has 2 groups, which do not divide its 3 input", ij.random_alexnet_params, key, widths=(3, *[2] * 7))
-
-
-@pytest.mark.parametrize("widths", [(8,) * 7, (8,) * 9, (0, *[8] * 7), (-2, *[8] * 7)], ids=str)
-def test_widths_are_eight_counts(key, widths):
-    refused("width", lambda: jax.eval_shape(lambda k: ij.random_alexnet_params(k, widths=widths), key))
-
-
-def test_params_may_be_any_mapping(narrow):
-    frozen = flax.core.freeze(narrow)
-    assert jax.tree.structure(ij.alexnet(frozen)) == jax.tree.structure(ij.alexnet(narrow))
-
-
-def test_the_module_stops_at_its_last_tap(narrow):
-    taps = AlexNet(NARROW, until="norm1").apply(
-        {"params": {"conv1": narrow["conv1"], "mean": MEAN}}, np.zeros((30, 30, 3))
-    )
-    assert list(taps) == ["conv1", "relu1", "pool1", "norm1"]
+# --- precision ---
 
 
 def test_bfloat16_rounds_the_network_and_nothing_else(key):
@@ -337,3 +181,51 @@ def test_bfloat16_rounds_the_network_and_nothing_else(key):
 def test_an_unknown_precision_is_refused():
     with pytest.raises(ValueError, match=r"precision 'half'.*float32, bfloat16"):
         ij.alexnet(precision="half")
+
+
+# --- what is refused ---
+
+
+@pytest.mark.parametrize("layer", ["conv6", "", "FC8", None])
+def test_unknown_layer_lists_the_layers(narrow, layer):
+    match = rf"Unknown CNN-A layer {layer!r}; choose one of: {', '.join(NAMES)}\."
+    call_refused(match, ij.alexnet, narrow, layer=layer)
+
+
+@pytest.mark.parametrize("layer", NAMES)
+def test_smallest_image_of_each_layer(narrow, layer):
+    phi = ij.alexnet(narrow, layer=layer)
+    need = {"conv1": 11, "relu1": 11, "pool1": 19, "norm1": 19, "fc6": 227, "fc8": 227}.get(layer)
+    need = need or ij.layers.smallest_input(ij.layers.up_to(layer))
+    assert 1 in phi.feature_shape((need, need + 40, 3))[:2]
+    for shape in ((need - 1, 300, 3), (300, need - 1, 3)):
+        match = rf"CNN-A at {layer} needs an image of at least {need} x {need} pixels; got {shape[0]} x {shape[1]}"
+        call_refused(match, phi.feature_shape, shape)
+    call_refused(f"at least {need} x {need} pixels", phi, np.zeros((need - 1, 300, 3)))
+
+
+@pytest.mark.parametrize("channels", [1, 2, 4])
+def test_images_that_are_not_rgb(narrow, channels):
+    image = np.zeros((30, 30, channels))
+    call_refused(rf"takes 3 channel\(s\); the image .* has {channels}", ij.alexnet(narrow, layer="conv1"), image)
+
+
+def test_images_that_are_batches_or_gray_or_not_finite(narrow):
+    phi = ij.alexnet(narrow, layer="conv1")
+    call_refused(r"one image \[H, W, C\]; got shape \(1, 30, 30, 3\)", phi, np.zeros((1, 30, 30, 3)))
+    call_refused(r"got shape \(30, 30\) \(a gray image", phi, np.zeros((30, 30)))
+    call_refused("image has 2700 non-finite", phi, np.full((30, 30, 3), np.nan))
+
+
+@pytest.mark.parametrize("pool, relu", [("pool1", "relu1"), ("pool2", "relu2"), ("pool5", "relu5")])
+def test_a_pool_sees_the_rectified_map(photograph, pool, relu):
+    def pooled(image):
+        rectified = ij.alexnet(layer=relu)(image)
+        return jax.lax.reduce_window(rectified, -jnp.inf, jax.lax.max, (3, 3, 1), (2, 2, 1), "VALID")
+
+    def gradient(features):
+        return jax.grad(lambda image: jnp.sum(jnp.sin(features(image))))(photograph)
+
+    np.testing.assert_allclose(ij.alexnet(layer=pool)(photograph), pooled(photograph), rtol=1e-6)
+    wanted = gradient(pooled)
+    close(gradient(ij.alexnet(layer=pool)), wanted)

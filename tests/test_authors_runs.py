@@ -33,6 +33,8 @@ class Limits(NamedTuple):
     final: tuple[float, float]  # squared relative error at the end: mean and tolerance
 
 
+# HOGb and DSIFT both share a gradient linearly between two orientations, and have these limits in common.
+LINEAR_BINS = {"features": 1e-4, "energy": (5e-5, 1e-4), "step": {0: 3e-2, 1: 3e-2, 10: 3e-2, 50: 0.15}}
 LIMITS = {
     "hog": Limits(
         features=3e-2,
@@ -43,18 +45,14 @@ LIMITS = {
         final=(0.0617, 3 * 0.0007),
     ),
     "hogb": Limits(
-        features=1e-4,
-        energy=(5e-5, 1e-4),
+        **LINEAR_BINS,
         gradient=(0.15, 2e-4, 4e-3),
-        step={0: 3e-2, 1: 3e-2, 10: 3e-2, 50: 0.15},
         run={5: 2e-4, 10: 2e-3, 20: 2e-2, 30: 3e-2, 50: 0.15, 199: 0.15},
         final=(0.0060, 3 * 0.0002),
     ),
     "dsift": Limits(
-        features=1e-4,
-        energy=(5e-5, 1e-4),
+        **LINEAR_BINS,
         gradient=(0.15, 1e-4, 2e-3),
-        step={0: 3e-2, 1: 3e-2, 10: 3e-2, 50: 0.15},
         run={5: 5e-4, 10: 1e-3, 20: 1e-2, 30: 2e-2, 50: 6e-2, 199: 0.15},
         final=(0.0104, 3 * 0.0003),
     ),

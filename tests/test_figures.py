@@ -9,11 +9,6 @@ GAP = figures.GAP
 MAGENTA = (255, 0, 255)
 
 
-@pytest.fixture
-def rng():
-    return np.random.default_rng(0)
-
-
 def _picture(rng, height=128, width=128, channels=3):
     return rng.integers(0, 256, (height, width, channels)).astype(np.float32)
 

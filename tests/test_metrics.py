@@ -9,12 +9,6 @@ from skimage import metrics as reference
 
 from invert_jax import metrics
 
-
-@pytest.fixture
-def rng():
-    return np.random.default_rng(0)
-
-
 # --- relative error ---
 
 

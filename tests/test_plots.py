@@ -7,11 +7,6 @@ import pytest
 from invert_jax import plots
 
 
-@pytest.fixture
-def rng():
-    return np.random.default_rng(0)
-
-
 def _count(picture, color):
     return int(np.sum(np.all(picture == np.array(color, np.uint8), axis=-1)))
 

@@ -44,11 +44,12 @@ class AlexNet(nn.Module):
         widths, taps = iter(self.widths), {}
         for layer in layers.up_to(self.until):
             if layer.kind == "conv":
-                x = _Convolution(layer, next(widths), name=layer.name)(x)
+                x = linear = _Convolution(layer, next(widths), name=layer.name)(x)
             elif layer.kind == "relu":
-                x = jax.nn.relu(x)
+                x = jax.nn.relu(linear)
             elif layer.kind == "pool":
-                x = ops.max_pool(x, size=layer.size, stride=layer.stride)
+                # ReLU and maximum commute, in value and gradient; after the pool there are four times fewer entries.
+                x = jax.nn.relu(ops.max_pool(linear, size=layer.size, stride=layer.stride))
             else:
                 x = ops.local_response_norm(x)
             taps[layer.name] = x[0].astype(jnp.float32)
