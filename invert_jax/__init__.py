@@ -27,15 +27,18 @@ from invert_jax import (
     optimizers,
     parameterizations,
     plots,
+    pyramid,
     receptive_field,
     recipes,
     regularizers,
     sampling,
     weights,
 )
+from invert_jax.baselines import hoggle
+from invert_jax.fingerprints import fingerprint
 from invert_jax.images import load_image, sample_image, save_image
 from invert_jax.inversion import invert
-from invert_jax.representations import alexnet, dsift, from_flax, from_function, hog, random_alexnet_params
+from invert_jax.representations import alexnet, dsift, from_flax, from_function, hog, patch_sift, random_alexnet_params
 from invert_jax.sampling import sample
 from invert_jax.types import Preimage, Recipe, Representation
 from invert_jax.weights import load_params, save_params
@@ -51,9 +54,11 @@ __all__ = [
     "dsift",
     "figures",
     "files",
+    "fingerprint",
     "from_flax",
     "from_function",
     "hog",
+    "hoggle",
     "images",
     "inversion",
     "invert",
@@ -66,7 +71,9 @@ __all__ = [
     "objective",
     "optimizers",
     "parameterizations",
+    "patch_sift",
     "plots",
+    "pyramid",
     "random_alexnet_params",
     "receptive_field",
     "recipes",

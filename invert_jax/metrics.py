@@ -54,25 +54,26 @@ def relative_error(features: jax.Array, target: jax.Array, mask: jax.Array | Non
     return numerics.norm(features - target) / jnp.where(scale == 0, 1, scale)
 
 
-def normalized_errors(features: jax.Array, targets: jax.Array) -> NormalizedErrors:
+def normalized_errors(features: jax.Array, targets: jax.Array, *, scale: jax.Array | None = None) -> NormalizedErrors:
     """Errors of N inversions, on the scale of how far N different images lie apart.
 
-    With `d_ij = |t_i - t_j|`:
+    With `d_ij = |s_i - s_j|`, the distances among the images that give the scale:
 
         text_i    = |f_i - t_i|   / mean of d_ij over all i != j
         squared_i = |f_i - t_i|^2 / mean of d_ij^2 over all i, j, the zeros at i = j included
 
-    A NaN in `features[i]` makes `i` NaN; one in `targets` makes everything NaN.
+    A NaN in `features[i]` makes `i` NaN; one in `scale` makes everything NaN.
 
     Args:
       features: `[N, F...]`, f: those of the inversions.
-      targets: `[N, F...]`, t: those of N different images.
+      targets: `[N, F...]`, t: those of the images that were inverted.
+      scale: `[M, F...]`, s: those of two or more different images; None takes the targets.
 
     Returns:
       `NormalizedErrors(text [N], squared [N])`, fractions (0.1 is 10 %).
 
     Raises:
-      ValueError: fewer than two images, shapes that differ, or targets that are all the same.
+      ValueError: fewer than two images to scale by, shapes that differ, or codes that are all the same.
 
     Source: Mahendran and Vedaldi (2015), section 4, for `text`; their released code for `squared`.
 
@@ -82,15 +83,21 @@ def normalized_errors(features: jax.Array, targets: jax.Array) -> NormalizedErro
     """
     features, targets = _floating(features), _floating(targets)
     _require_same_shape(features, targets, "features", "targets")
-    if targets.ndim < 2 or targets.shape[0] < 2:
+    scale = targets if scale is None else _floating(scale)
+    if scale.ndim < 2 or scale.shape[0] < 2 or targets.ndim < 2:
         raise ValueError(
-            f"Normalized errors need the features [N, F...] of two or more images; got shape {targets.shape}."
+            f"Normalized errors need the features [N, F...] of two or more images; got shape {scale.shape}."
         )
-    num_images = targets.shape[0]
-    features, targets = features.reshape(num_images, -1), targets.reshape(num_images, -1)
+    if scale.shape[1:] != targets.shape[1:]:
+        raise ValueError(
+            f"The targets {targets.shape} and the scale {scale.shape} differ in the shape of one image's features; "
+            f"give both from one representation."
+        )
+    num_images = scale.shape[0]
+    features, targets, scale = (codes.reshape(codes.shape[0], -1) for codes in (features, targets, scale))
 
-    # Differences, not |a|^2 + |b|^2 - 2ab, which cancels; by rows, so that [N, N, F] is never held.
-    squares = jax.lax.map(lambda row: jnp.sum((row[None] - targets) ** 2, axis=1), targets)
+    # Differences, not |a|^2 + |b|^2 - 2ab, which cancels; by rows, so that [M, M, F] is never held.
+    squares = jax.lax.map(lambda row: jnp.sum((row[None] - scale) ** 2, axis=1), scale)
     if checks.is_concrete(squares) and not np.any(np.asarray(squares) != 0):
         raise ValueError(
             f"All {num_images} targets are the same, so errors cannot be normalized by their spread; "

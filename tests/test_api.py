@@ -14,10 +14,11 @@ from flax import linen as nn
 import invert_jax as ij
 from invert_jax import checks, decoding, numerics, ops, representations
 from invert_jax import types as records
+from invert_jax.baselines import dictionaries
 from invert_jax.weights import archive, matching, matconvnet, pinned
 
 MODULES = [getattr(ij, name) for name in ij.__all__ if isinstance(getattr(ij, name), types.ModuleType)]
-INNER = [checks, decoding, numerics, ops, records, archive, matching, matconvnet, pinned]
+INNER = [checks, decoding, dictionaries, numerics, ops, records, archive, matching, matconvnet, pinned]
 INNER += [getattr(representations, name) for name in ("adapters", "alexnet", "dsift", "hog", "orientation")]
 INNER = [module if inspect.ismodule(module) else inspect.getmodule(module) for module in INNER]
 
@@ -91,7 +92,7 @@ def test_exceptions_are_needed():
 def test_the_facade_names_everything_public():
     assert sorted(ij.__all__) == sorted(set(ij.__all__))
     assert re.fullmatch(r"\d+\.\d+\.\d+", ij.__version__)
-    hidden = {"checks", "decoding", "numerics", "ops", "representations", "types"}
+    hidden = {"baselines", "checks", "decoding", "fingerprints", "numerics", "ops", "representations", "types"}
     visible = {name for name in vars(ij) if not name.startswith("_") and name != "data"}
     assert visible - hidden == set(ij.__all__) - {"__version__"}
 
@@ -162,6 +163,7 @@ NEEDED = {
     "save_image": "(path, image)",
     "hog": "(*, cell_size=8, num_orientations=9, binning='hard', variant='vlfeat')",
     "dsift": "(*, bin_size=5, step=5, variant='vlfeat')",
+    "patch_sift": "(*, patch_size=16, stride=8, color=False)",
     "alexnet": "(params=None, *, layer='fc8', precision='float32')",
     "from_function": "(fn, params=(), *, center=0.0)",
     "load_params": "(path)",
@@ -170,7 +172,7 @@ NEEDED = {
     "recipes.default": "(representation_or_layer)",
     "invert": "(key, representation, target, recipe, *, image_shape, mask=None, initial_image=None)",
     "receptive_field.alexnet": "()",
-    "metrics.normalized_errors": "(features, targets)",
+    "metrics.normalized_errors": "(features, targets, *, scale=None)",
 }
 # Names, kinds and defaults that are needed; more may follow by keyword.
 NEEDED_AT_LEAST = {

@@ -15,13 +15,25 @@ PACKAGE = ROOT / "invert_jax"
 EXPERIMENTS = ROOT / "experiments"
 
 FLOORS = (
-    ("checks", "files", "numerics", "layers"),  # layers is a table of plain data, which receptive_field reads
+    # layers is a table of plain data, which receptive_field reads
+    ("checks", "files", "fingerprints", "numerics", "layers"),
     ("types", "decoding"),
-    ("ops", "images", "losses", "regularizers", "optimizers", "receptive_field", "figures", "plots", "weights"),
+    (
+        "ops",
+        "images",
+        "losses",
+        "regularizers",
+        "optimizers",
+        "pyramid",
+        "receptive_field",
+        "figures",
+        "plots",
+        "weights",
+    ),
     ("representations", "parameterizations", "masks", "metrics"),
     ("objective",),
     ("inversion",),
-    ("sampling", "recipes"),
+    ("sampling", "recipes", "baselines"),
     ("__init__",),
 )
 FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
@@ -31,8 +43,17 @@ FENCES = {
     "optax": ("optimizers", "inversion", "recipes"),
     "absl": (),
 }
-INSIDE_FUNCTIONS_ONLY = ("scipy", "torch", "torchvision", "onnx", "safetensors", "matplotlib", "mpl_toolkits")
-SHARED_BY_RUNNERS = ("experiments.common", "experiments.plain_forms")
+INSIDE_FUNCTIONS_ONLY = (
+    "scipy",
+    "sklearn",
+    "torch",
+    "torchvision",
+    "onnx",
+    "safetensors",
+    "matplotlib",
+    "mpl_toolkits",
+)
+SHARED_BY_RUNNERS = ("experiments.common", "experiments.plain_forms", "experiments.reproduction")
 OPTIONAL_FILES = ("experiments.torch_reference",)  # whole files that need an optional package: imported in functions
 EXPERIMENTS_MAY_IMPORT = ("absl", "rich", "numpy", "jax", "PIL", "invert_jax", "experiments")
 
@@ -131,7 +152,7 @@ def test_fences(module):
 
 def test_fences_are_about_something():
     used = {name.split(".")[0] for path in MODULES.values() for name, _, _ in _imports(path.read_text())}
-    assert {"flax", "optax", "scipy", "matplotlib"} <= used
+    assert {"flax", "optax", "scipy", "sklearn", "matplotlib"} <= used
 
 
 def test_restarts_are_batched_in_one_place():
@@ -194,7 +215,7 @@ import invert_jax, jax
 if len(sys.argv) > 1: jax.numpy.zeros(())
 jax.config.update("jax_num_cpu_devices", 3)
 assert len(jax.devices()) == 3
-heavy = [name for name in ("matplotlib", "torch", "onnx", "safetensors", "absl.app") if name in sys.modules]
+heavy = [name for name in ("matplotlib", "sklearn", "torch", "onnx", "safetensors", "absl.app") if name in sys.modules]
 assert not heavy, heavy
 """
 

@@ -73,6 +73,20 @@ def test_normalized_errors_against_scipy(rng):
         np.testing.assert_allclose(errors.squared, squared, rtol=1e-5)
 
 
+def test_normalized_errors_with_another_scale(rng):
+    features, targets, scale = (rng.normal(size=(n, 4, 5)).astype(np.float32) for n in (2, 2, 6))
+    flat = scale.reshape(6, -1).astype(np.float64)
+    distances = np.linalg.norm(flat[:, None] - flat, axis=-1)
+    gaps = np.linalg.norm((features - targets).reshape(2, -1).astype(np.float64), axis=1)
+    errors = metrics.normalized_errors(features, targets, scale=scale)
+    np.testing.assert_allclose(errors.text, gaps / distances[np.triu_indices(6, 1)].mean(), rtol=1e-5)
+    np.testing.assert_allclose(errors.squared, gaps**2 / (distances**2).mean(), rtol=1e-5)
+    one = metrics.normalized_errors(features[:1], targets[:1], scale=scale)  # one image needs no second
+    np.testing.assert_allclose(one.text, errors.text[:1], rtol=1e-6)
+    with pytest.raises(ValueError, match=r"targets \(2, 4, 5\) and the scale \(6, 20\) differ"):
+        metrics.normalized_errors(features, targets, scale=scale.reshape(6, 20))
+
+
 def test_close_targets_far_from_the_origin_do_not_cancel():
     targets = (1e4 + np.arange(5.0)[:, None] / 8 * np.ones((5, 16))).astype(np.float32)
     errors = metrics.normalized_errors(targets + np.float32(0.125), targets)

@@ -1,0 +1,50 @@
+"""Figure 1: several images that CNN-A's last layer, fc8, does not tell from the photograph.
+
+    python -m experiments.mahendran_vedaldi.figure1 --images=photograph.jpg
+
+Five restarts from fc8 with lambda_V = 50, clipped to 0..255. The paper's restarts show parts of the object, repeated
+and moved about; its network has more to say at fc8 than the bundled one.
+"""
+
+from absl import flags
+
+import invert_jax as ij
+from experiments import common, reproduction
+
+FLAGS = flags.FLAGS
+
+
+def _define_flags():
+    reproduction.define_flags("figure1", num_images=1, alexnet=True)
+    flags.DEFINE_integer("num_restarts", 5, "Random starts.", lower_bound=1)
+
+
+def main() -> None:
+    """Makes the figure that the flags describe."""
+    photographs = reproduction.photographs(size=reproduction.ALEXNET_SIZE, gray=False)
+    reproduction.say_photographs(photographs)
+    workdir = common.make_workdir(FLAGS.workdir)
+    invert = reproduction.inverter(workdir, reproduction.alexnet("fc8"), ij.recipes.for_layer("fc8"))
+
+    tiles, labels, rows = [], [], []
+    for photo in reproduction.track(photographs, "fc8"):
+        found = invert(photo.image, num_restarts=FLAGS.num_restarts)
+        tiles += [photo.image, *found.image]
+        labels += [photo.name, *(f"restart {r}: {100 * error:.0f} %" for r, error in enumerate(found.error))]
+        rows.append({"image": photo.name, "relative_errors": found.error, "finite": found.finite})
+
+    title = f"Figure 1: restarts from fc8 of {reproduction.network()}, relative error (clipped to 0..255)"
+    reproduction.finish(
+        workdir,
+        results={"network": reproduction.network(), "restarts": rows},
+        table=reproduction.markdown(
+            ["photograph", "relative error, %"],
+            [[row["image"], reproduction.percent(row["relative_errors"][row["finite"]])] for row in rows],
+        ),
+        pictures={"figure1": ij.figures.montage(tiles, labels=labels, columns=1 + FLAGS.num_restarts, title=title)},
+    )
+
+
+if __name__ == "__main__":
+    _define_flags()
+    common.run(main)

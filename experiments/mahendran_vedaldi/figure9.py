@@ -1,0 +1,115 @@
+"""Figure 9: what the central 5 x 5 neurons of a layer hold, and the box that they see.
+
+    python -m experiments.mahendran_vedaldi.figure9 --images=photograph.jpg
+
+One restart for each layer from conv1 to pool5, lambda_V = 50 and the rates that the released code takes for this
+figure; the white box is the neurons' receptive field; clipped to 0..255. In the paper what lies outside the box is
+switched off by the regularizer, and what is reconstructed is in some layers much smaller than the box. Our number for
+the first is the share of the image's energy inside the box (squared deviation from the intensity about which images
+are regularized), beside the box's share of the area; for the second the side of the square about the box's center
+that holds 90 % of the energy, beside the box's. The paper gives none.
+"""
+
+import numpy as np
+from absl import flags
+
+import invert_jax as ij
+from experiments import common, reproduction
+
+FLAGS = flags.FLAGS
+
+LAYERS = ij.layers.NAMES[: ij.layers.NAMES.index("pool5") + 1]
+LAMBDA_TV = 50.0
+NUM_NEURONS = 5  # a side
+_WHITE = (255, 255, 255)
+_COLUMNS = 8
+
+
+def _define_flags():
+    reproduction.define_flags("figure9", num_images=1, alexnet=True)
+    flags.DEFINE_list("layers", list(LAYERS), "Layers to invert, of conv1 to pool5.")
+
+
+def main() -> None:
+    """Makes the figure that the flags describe."""
+    reproduction.require_known("--layers", FLAGS.layers, LAYERS)
+    photographs = reproduction.photographs(size=reproduction.ALEXNET_SIZE, gray=False)
+    reproduction.say_photographs(photographs)
+    workdir = common.make_workdir(FLAGS.workdir)
+    recipe = ij.recipes.mahendran_vedaldi(lambda_tv=LAMBDA_TV, stages=ij.recipes.CENTRAL_STAGES)
+    fields = {field.name: field for field in ij.receptive_field.alexnet()}
+
+    sheets, rows = [], []
+    for i, photo in enumerate(photographs):
+        tiles, labels = [photo.image], [photo.name]
+        for layer in reproduction.track(FLAGS.layers, photo.name):
+            representation = reproduction.alexnet(layer)
+            mask = ij.masks.central(representation.feature_shape(photo.image.shape), size=NUM_NEURONS)
+            found = reproduction.inverter(workdir, representation, recipe)(photo.image, mask=mask)
+            image, box = found.image[0], _box(fields[layer], mask)
+            row = _concentration((image - np.asarray(representation.center)) ** 2, box)
+            rows.append({"image": photo.name, "layer": layer, "box": box, "relative_error": found.error[0], **row})
+            tiles.append(ij.figures.draw_box(image, box, color=_WHITE))
+            labels.append(f"{layer}: {100 * row['energy_inside']:.0f} % inside")
+        title = f"Figure 9: central 5 x 5 neurons of {reproduction.network()}, energy in their box (clipped to 0..255)"
+        sheets.append(ij.figures.montage(tiles, labels=labels, columns=_COLUMNS, title=None if i else title))
+
+    table = reproduction.markdown(
+        [
+            "photograph",
+            "layer",
+            "error, %",
+            "energy inside, %",
+            "area inside, %",
+            "90 % of it in, pixels",
+            "box, pixels",
+        ],
+        [
+            [
+                row["image"],
+                row["layer"],
+                *(f"{100 * row[key]:.1f}" for key in ("relative_error", "energy_inside", "area_inside")),
+                row["side_of_90_percent"],
+                row["box_side"],
+            ]
+            for row in rows
+        ],
+    )
+    reproduction.finish(
+        workdir,
+        results={"network": reproduction.network(), "inversions": rows},
+        table=table,
+        pictures={"figure9": np.concatenate(sheets)},
+    )
+
+
+def _box(field, mask):
+    """Pixels that the neurons of a mask see."""
+    ends = []
+    for axis in (0, 1):
+        neurons = np.flatnonzero(mask.any(axis=(1 - axis, 2)))
+        ends.append((int(neurons[0]), int(neurons[-1]) + 1))
+    return ij.receptive_field.box(field, *ends)
+
+
+def _concentration(energy, box):
+    """Shares inside a box, and the side of the square about its center that holds 90 % of the energy."""
+    energy = np.asarray(energy, np.float64).sum(axis=2)
+    top, left, bottom, right = box
+    inside = np.s_[max(top, 0) : bottom, max(left, 0) : right]
+    rows, columns = np.indices(energy.shape) + 0.5
+    distance = np.maximum(np.abs(rows - (top + bottom) / 2), np.abs(columns - (left + right) / 2))
+    order = np.argsort(distance, axis=None)
+    held = np.cumsum(energy.ravel()[order])
+    reached = np.searchsorted(held, 0.9 * held[-1])
+    return {
+        "energy_inside": energy[inside].sum() / energy.sum(),
+        "area_inside": energy[inside].size / energy.size,
+        "side_of_90_percent": round(2 * distance.ravel()[order[min(reached, energy.size - 1)]]),
+        "box_side": bottom - top,
+    }
+
+
+if __name__ == "__main__":
+    _define_flags()
+    common.run(main)

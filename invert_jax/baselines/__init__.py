@@ -1,0 +1,1 @@
+"""Other people's ways of inverting, to compare with."""

@@ -1,0 +1,127 @@
+"""SIFT of whole patches on a grid, as in Jia et al. 2012: the shallow code of Singh & Namboodiri."""
+
+import functools
+import math
+
+import jax.numpy as jnp
+import numpy as np
+from flax import linen as nn
+
+from invert_jax import checks, numerics
+from invert_jax.representations import adapters, orientation
+from invert_jax.types import Features, Image, Representation
+
+_BINS, _ORIENTATIONS, _SHARPNESS, _CLAMP = 4, 8, 9, 0.2
+_SIGMA = 0.8  # of the Gaussian whose derivatives are the gradient filters, pixels
+_LOW_CONTRAST = 1.0  # length, in gray levels, below which a descriptor is not blown up to unit length
+
+
+class PatchSift(nn.Module):
+    """SIFT of patches of a gray or color image; a module without parameters.
+
+    Attributes:
+      patch_size: side of a patch, pixels.
+      stride: pixels between patches.
+      color: whether the three channels are described one after the other.
+    """
+
+    patch_size: int
+    stride: int
+    color: bool
+
+    def __call__(self, image: Image) -> Features:
+        """`image [H, W, 1 or 3]`, 0..255 -> `[ny, nx, 128 or 384]`."""
+        checks.require_image(
+            image,
+            channels=3 if self.color else 1,
+            min_side=self.patch_size,
+            what=f"SIFT of {self.patch_size}-pixel patches",
+        )
+        channels = [self._describe(image[..., c]) for c in range(image.shape[2])]
+        return jnp.concatenate(channels, axis=-1)
+
+    def _describe(self, image):
+        gy, gx = (_convolve(image, kernel) for kernel in _derivatives_of_gaussian())
+        rows, columns = (_bin_weights(length, self.patch_size, self.stride) for length in image.shape)
+        pooled = orientation.pool(_gate(gx, gy), rows, columns)
+        ny, nx = len(rows) // _BINS, len(columns) // _BINS
+        v = pooled.reshape(ny, _BINS, nx, _BINS, _ORIENTATIONS).transpose(0, 2, 4, 1, 3).reshape(ny, nx, -1)
+        length = numerics.norm(v, -1)[..., None]
+        v = jnp.minimum(v / jnp.maximum(length, _LOW_CONTRAST), _CLAMP)
+        again = numerics.norm(v, -1)[..., None]
+        return jnp.where(length >= _LOW_CONTRAST, v / jnp.where(again > 0, again, 1), v)
+
+
+def _gate(gx, gy):
+    """`|g| max(0, cos(angle - 2 pi k / 8))^9` for every orientation k, without an angle: `[H, W, 8]`."""
+    magnitude = numerics.magnitude(gx, gy)
+    inverse = 1 / jnp.where(magnitude > 0, magnitude, 1)
+    angles = np.arange(_ORIENTATIONS) * (2 * np.pi / _ORIENTATIONS)
+    along = jnp.stack([gx * float(np.cos(a)) + gy * float(np.sin(a)) for a in angles], axis=-1)
+    along = jnp.maximum(along, 0)
+    return along * (along * inverse[..., None]) ** (_SHARPNESS - 1)
+
+
+@functools.cache
+def _derivatives_of_gaussian():
+    """Filters for the derivatives downwards and to the right: differences of a Gaussian, of absolute sum 2."""
+    radius = 2 * math.ceil(_SIGMA)
+    square = np.arange(-radius, radius + 1) ** 2
+    gaussian = np.exp(-(square[:, None] + square) / (2 * _SIGMA**2))
+    return tuple(2 * slope / np.abs(slope).sum() for slope in np.gradient(gaussian))
+
+
+def _convolve(image, kernel):
+    """Convolution (the kernel turned about) of the size of the image, zeros beyond its border."""
+    height, width = image.shape
+    radius = len(kernel) // 2
+    image = jnp.pad(image, radius)
+    taps = (
+        float(weight) * image[i : i + height, j : j + width]
+        for (i, j), weight in np.ndenumerate(kernel[::-1, ::-1])
+        if weight
+    )
+    return sum(taps, jnp.zeros(()))
+
+
+def _bin_weights(length, patch_size, stride):
+    """Linear interpolation between the 4 bins of every patch along one side, cut off at the patch: `[4 n, length]`."""
+    first = np.arange((length - patch_size) % stride // 2, length - patch_size + 1, stride)
+    width = patch_size / _BINS
+    inside = np.arange(patch_size)
+    bins = np.maximum(0, 1 - np.abs(inside - (np.arange(_BINS)[:, None] + 0.5) * width + 0.5) / width)
+    weights = np.zeros((len(first), _BINS, length), np.float32)
+    for patch, start in enumerate(first):
+        weights[patch, :, start : start + patch_size] = bins
+    return weights.reshape(-1, length)
+
+
+def patch_sift(*, patch_size: int = 16, stride: int = 8, color: bool = False) -> Representation:
+    """SIFT of square patches on a grid: 4x4 bins of 8 orientations from each.
+
+    Gradients are derivatives of a Gaussian of 0.8 pixels; each feeds orientation k with
+    `|g| max(0, cos(angle - 2 pi k / 8))^9` and is shared linearly between neighboring bins of its patch. A descriptor
+    is brought to unit length (unless it is shorter than 1), clamped at 0.2 and brought to unit length again (unless it
+    was shorter). As in the original code, zeros stand beyond the border of the image, so the outermost patches see its
+    brightness as an edge.
+
+    Args:
+      patch_size: side of a patch, pixels.
+      stride: pixels between patches; what remains is shared by the two borders.
+      color: three channels, described one by one and concatenated, R first, instead of one.
+
+    Returns:
+      A representation of images `[H, W, 1]` (`[H, W, 3]` if color), 0..255; features `[ny, nx, 128]` (384), index
+      `column + 4 row + 16 orientation` (`+ 128 channel`), `ny = (H - patch_size) // stride + 1`.
+
+    Raises:
+      ValueError: a size or stride that is not a positive whole number.
+
+    Source: Jia, Huang & Darrell 2012; Singh & Namboodiri 2015, section 5.
+
+    >>> patch_sift(color=True)(jnp.zeros((128, 128, 3))).shape
+    (15, 15, 384)
+    """
+    checks.require_count(patch_size, "patch_size")
+    checks.require_count(stride, "stride")
+    return adapters.from_flax(PatchSift(int(patch_size), int(stride), bool(color)), {}, center=128.0)

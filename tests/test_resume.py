@@ -1,0 +1,63 @@
+"""A runner killed at any moment and started again gives what an undisturbed one gives, byte for byte."""
+
+import os
+import pathlib
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+
+ROOT = pathlib.Path(__file__).parents[1]
+TABLE1 = (
+    "experiments.mahendran_vedaldi.table1",
+    "--size=48",
+    "--num_images=3",
+    "--representations=hogb,dsift_vlfeat",
+)
+
+
+def start(workdir):
+    environment = {**os.environ, "XLA_FLAGS": "", "JAX_PLATFORMS": "cpu"}
+    command = [sys.executable, "-m", *TABLE1, f"--workdir={workdir}"]
+    return subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+
+
+def complete(workdir):
+    process = start(workdir)
+    said, _ = process.communicate(timeout=300)
+    assert process.returncode == 0, said.decode()
+    return said.decode()
+
+
+def kept(workdir):
+    return sorted(workdir.glob("inversions/*.npz"))
+
+
+def test_killed_and_started_again(tmp_path):
+    workdir = tmp_path / "out"
+    complete(workdir)
+    wanted = {path.name: path.read_bytes() for path in workdir.iterdir() if path.is_file()}
+    assert set(wanted) == {"results.json", "table.md", "table1.png"} and len(kept(workdir)) == 6
+    shutil.rmtree(workdir)
+
+    process = start(workdir)
+    deadline = time.monotonic() + 200
+    while len(kept(workdir)) < 2:
+        assert process.poll() is None and time.monotonic() < deadline
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    survivors = {path: path.stat().st_mtime_ns for path in kept(workdir)}
+    assert 2 <= len(survivors) < 6 and not (workdir / "results.json").exists()
+
+    # A file cut short, as another program or a failing disk may leave it, is told of and made again.
+    damaged = kept(workdir)[0]
+    damaged.write_bytes(damaged.read_bytes()[:100])
+    assert "not a whole inversion" in complete(workdir).replace("\n", " ")
+    assert {path.name: path.read_bytes() for path in workdir.iterdir() if path.is_file()} == wanted
+    for path, written in survivors.items():
+        assert path == damaged or path.stat().st_mtime_ns == written
+    assert np.load(damaged)["image"].shape == (1, 48, 48, 1)
