@@ -5,6 +5,7 @@ import functools
 import importlib.metadata
 import io
 import json
+import math
 import os
 import pathlib
 import platform
@@ -195,7 +196,7 @@ def write_results(workdir: pathlib.Path, numbers: dict) -> None:
             "count": jax.device_count(),
         },
     }
-    write_text(workdir / "results.json", json.dumps(results, indent=2, default=_plain) + "\n")
+    write_text(workdir / "results.json", json.dumps(_plain(results), indent=2, allow_nan=False) + "\n")
 
 
 def _settings():
@@ -205,11 +206,16 @@ def _settings():
 
 
 def _plain(value):
-    if isinstance(value, np.ndarray | jax.Array):
-        return np.asarray(value).tolist()
-    if isinstance(value, np.generic):
-        return value.item()
-    return str(value)
+    """What JSON knows: arrays become lists, and numbers that are not finite, for which it has no word, null."""
+    if isinstance(value, dict):
+        return {str(key): _plain(entry) for key, entry in value.items()}
+    if isinstance(value, np.ndarray | jax.Array | np.generic):
+        return _plain(np.asarray(value).tolist())
+    if isinstance(value, list | tuple):
+        return [_plain(entry) for entry in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value if value is None or isinstance(value, bool | int | float | str) else str(value)
 
 
 def write_text(path: pathlib.Path, text: str) -> None:
@@ -246,7 +252,9 @@ def run(main) -> None:
         except jax.errors.JaxRuntimeError as error:
             if "RESOURCE_EXHAUSTED" not in str(error):
                 raise
-            console.print("The device is out of memory; lower --chunk_size or --size.", style="red")
+            console.print(
+                "The device is out of memory; take smaller photographs or fewer restarts at a time.", style="red"
+            )
             return 1
         except KeyboardInterrupt:
             console.print("Interrupted; nothing half-written is left.", style="red")

@@ -1,14 +1,15 @@
 """What the runners of a paper's tables and figures share: flags, photographs, kept inversions, tables.
 
-Every inversion is kept in `<workdir>/inversions/`, in a file named after everything that it came from. A runner that
+Every restart is kept in `<workdir>/inversions/`, in a file named after everything that it came from. A runner that
 was stopped, by whatever means, takes up where it was, and another setting never meets an old result.
 """
 
+import functools
 import pathlib
 import zipfile
 import zlib
 from collections.abc import Callable, Iterable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -20,9 +21,19 @@ from experiments import common
 
 FLAGS = flags.FLAGS
 ALEXNET_SIZE = 227
-_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff")
+_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".gif", ".tif", ".tiff")
 _SAMPLES = ("chelsea", "astronaut", "coffee", "rocket", "hubble_deep_field")  # those in color
-_CHUNK_SIZE = 4  # restarts at a time
+
+
+GRAY = {
+    "hog": lambda: ij.hog(variant="released"),
+    "hogb": lambda: ij.hog(binning="bilinear", variant="released"),
+    "dsift": lambda: ij.dsift(variant="released"),
+    "hog_vlfeat": lambda: ij.hog(),
+    "hogb_vlfeat": lambda: ij.hog(binning="bilinear"),
+    "dsift_vlfeat": lambda: ij.dsift(),
+}
+"""The shallow representations, as the paper's released networks and as VLFeat."""
 
 
 class Photograph(NamedTuple):
@@ -37,14 +48,12 @@ class Inversion(NamedTuple):
 
     Attributes:
       image: `[R, H, W, C]`, 0..255, not clipped.
-      error: `[R]`, relative.
-      energy: `[R, 4]`, total, loss, alpha-norm and TV terms before the last step.
+      error: `[R]`, relative; NaN for a restart that left the finite numbers.
       finite: `[R]`.
     """
 
     image: np.ndarray
     error: np.ndarray
-    energy: np.ndarray
     finite: np.ndarray
 
 
@@ -54,7 +63,7 @@ def define_flags(name: str, *, num_images: int, alexnet: bool) -> None:
     flags.DEFINE_integer(
         "num_images", num_images, "Photographs to take, spread evenly over those given.", lower_bound=1
     )
-    flags.DEFINE_integer("seed", 0, "Seed of the random starts.")
+    flags.DEFINE_integer("seed", 0, "Seed of the random starts.", lower_bound=0, upper_bound=2**31 - 1)
     flags.DEFINE_string("workdir", f"out/{name}", "Folder for pictures and numbers.")
     if alexnet:
         flags.DEFINE_string(
@@ -76,14 +85,13 @@ def network() -> str:
 def photographs(*, size: int | tuple[int, int] | None, gray: bool, count: int | None = None) -> list[Photograph]:
     """The photographs that `--images` names: `count` of them, `--num_images` if None."""
     count = FLAGS.num_images if count is None else count
-    paths = _paths()
-    if len(paths) < count:
+    every = _paths()
+    if len(every) < count:
         raise ValueError(
-            f"{'--images has' if FLAGS.images else 'There are'} {len(paths)} "
-            f"{'' if FLAGS.images else 'sample '}photographs, {count} are asked for: give a folder with more to "
-            f"--images, or ask for fewer."
+            f"There are {len(every)} {'sample ' if FLAGS.images is None else ''}photographs, {count} are asked for: "
+            f"give --images more of them, or ask for fewer."
         )
-    chosen = [paths[i * len(paths) // count] for i in range(count)]
+    chosen = [every[i * len(every) // count] for i in range(count)]
     return [Photograph(path.stem, common.photograph(str(path), size=size, gray=gray)[1]) for path in chosen]
 
 
@@ -95,15 +103,25 @@ def num_photographs() -> int:
 def _paths():
     if FLAGS.images is None:
         return [pathlib.Path(name) for name in _SAMPLES]
-    paths = []
-    for path in map(pathlib.Path, FLAGS.images):
+    return paths("--images", FLAGS.images)
+
+
+def paths(flag: str, names: Sequence[str]) -> list[pathlib.Path]:
+    """The photographs that a flag names, those of a folder by name; a sentence if there are none."""
+    found = []
+    for path in map(pathlib.Path, names):
         if path.is_dir():
-            paths += sorted(file for file in path.iterdir() if file.suffix.lower() in _SUFFIXES)
+            found += sorted(file for file in path.iterdir() if file.suffix.lower() in _SUFFIXES and file.is_file())
         elif path.is_file():
-            paths.append(path)
+            found.append(path)
         else:
-            raise FileNotFoundError(f"--images names {path}, where nothing is; give photographs or folders of them.")
-    return paths
+            raise FileNotFoundError(f"{flag} names {path}, where nothing is; give photographs or folders of them.")
+    if not found:
+        raise ValueError(
+            f"{flag}={','.join(names)} has no photographs ({', '.join(_SUFFIXES)}; folders inside it are not "
+            f"searched); give another."
+        )
+    return found
 
 
 def say_photographs(chosen: Sequence[Photograph]) -> None:
@@ -116,7 +134,7 @@ def say_photographs(chosen: Sequence[Photograph]) -> None:
 
 
 def inverter(workdir: pathlib.Path, representation: ij.Representation, recipe: ij.Recipe) -> Callable[..., Inversion]:
-    """Inversion of a representation by a recipe, each result kept in the work folder.
+    """Inversion of a representation by a recipe, each restart kept in the work folder.
 
     Args:
       workdir: where `inversions/` is.
@@ -124,42 +142,94 @@ def inverter(workdir: pathlib.Path, representation: ij.Representation, recipe: i
       recipe: how.
 
     Returns:
-      `invert(image, *, num_restarts=1, mask=None) -> Inversion`. Restart `r` of a photograph begins from the same
-      noise whatever its place among the others.
+      `invert(image, *, num_restarts=1, mask=None) -> Inversion`. Restart `r` of a photograph is the same whatever its
+      place among the photographs and however many restarts there are.
     """
-    folder = common.make_workdir(workdir / "inversions")
-    setting = ij.fingerprint((ij.__version__, representation, recipe, FLAGS.seed))
+    kept = keeper(workdir, (representation, recipe, FLAGS.seed))
 
     def invert(image, *, num_restarts=1, mask=None):
-        path = folder / f"{ij.fingerprint((setting, image, num_restarts, mask))}.npz"
-        found = _read(path)
-        if found is None:
-            sampled = ij.sample(
-                jax.random.fold_in(jax.random.key(FLAGS.seed), zlib.crc32(np.ascontiguousarray(image).tobytes())),
-                representation,
-                representation(image),
-                recipe,
-                image_shape=image.shape,
-                num_restarts=num_restarts,
-                mask=mask,
-                chunk_size=min(num_restarts, _CHUNK_SIZE),
-            )
-            found = Inversion(sampled.image, sampled.error, sampled.energy[:, -1], sampled.finite)
-            common.write_arrays(path, **found._asdict())
-        return found
+        def restart(key):
+            target = representation(image)
+            found = ij.invert(key, representation, target, recipe, image_shape=image.shape, mask=mask)
+            image_, error, finite = jax.device_get((found.image, found.error, found.finite))
+            return {"image": image_, "error": error if finite else np.float32(np.nan), "finite": finite}
+
+        key = jax.random.fold_in(jax.random.key(FLAGS.seed), zlib.crc32(np.ascontiguousarray(image).tobytes()))
+        restarts = [
+            kept((image, mask, r), lambda r=r: restart(jax.random.fold_in(key, r))) for r in range(num_restarts)
+        ]
+        return Inversion(*(np.stack([each[name] for each in restarts]) for name in Inversion._fields))
 
     return invert
 
 
+def hoggle(workdir: pathlib.Path, path: str) -> Callable[[np.ndarray], np.ndarray]:
+    """HOGgle's inversion of VLFeat's HOG with the dictionaries in a file, each picture kept in the work folder.
+
+    Args:
+      workdir: where `inversions/` is.
+      path: what `experiments.learn_hoggle` wrote.
+
+    Returns:
+      `restore(image [H, W, 1]) -> [H, W, 1]`.
+
+    Raises:
+      ValueError: the file is not a pair of dictionaries, or one for another representation.
+    """
+    dictionaries, hog = ij.hoggle.load(path), ij.hog()
+    if dictionaries.representation != ij.fingerprint(hog):
+        raise ValueError(
+            f"The dictionaries in {path} are not for VLFeat's HOG with 9 orientations in cells of 8 pixels; learn some "
+            f"with experiments.learn_hoggle and its own defaults."
+        )
+    kept = keeper(workdir, dictionaries)
+    return lambda image: kept(image, lambda: {"image": ij.hoggle.invert(dictionaries, hog(image))})["image"]
+
+
+def keeper(workdir: pathlib.Path, setting: Any) -> Callable[..., dict[str, np.ndarray]]:
+    """Results that are made once and read ever after, in `<workdir>/inversions/`.
+
+    Args:
+      workdir: the work folder.
+      setting: whatever they depend on, besides the library's source, the versions of JAX, its device and its precision.
+
+    Returns:
+      `kept(name, make) -> arrays`: `make()` the first time, the file of that setting and name later.
+    """
+    folder = common.make_workdir(workdir / "inversions")
+    setting = ij.fingerprint((_surroundings(), setting))
+
+    def kept(name, make):
+        path = folder / f"{ij.fingerprint((setting, name))}.npz"
+        arrays = _read(path)
+        if arrays is None:
+            arrays = make()
+            common.write_arrays(path, **arrays)
+        return arrays
+
+    return kept
+
+
+@functools.cache
+def _surroundings() -> dict:
+    sources = {path.name: path.read_bytes() for path in pathlib.Path(ij.__file__).parent.rglob("*.py")}
+    return {
+        "source": ij.fingerprint(sources),
+        "jax": jax.__version__,
+        "device": (jax.default_backend(), jax.devices()[0].device_kind),
+        "precision": (jax.config.jax_default_matmul_precision, jax.config.jax_enable_x64),
+    }
+
+
 def _read(path):
-    """The inversion in a file; None if there is none, or not a whole one, which is then made again."""
+    """The arrays in a file; None if there is none, or not a whole one, which is then made again."""
     try:
         with np.load(path, allow_pickle=False) as file:
-            return Inversion(**{name: file[name] for name in Inversion._fields})
+            return {name: file[name] for name in file.files}
     except FileNotFoundError:
         return None
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error):
-        common.console.print(f"{path} is not a whole inversion; it is made again.", style="yellow", highlight=False)
+        common.console.print(f"{path} is not a whole result; it is made again.", style="yellow", highlight=False)
         return None
 
 
@@ -188,12 +258,20 @@ def track(jobs: Sequence, description: str) -> Iterable:
     return rich.progress.track(jobs, description=description, console=common.console)
 
 
+def variation(image: np.ndarray) -> float:
+    """Mean length of the gradient of the picture shown, clipped to 0..255, in gray levels per pixel."""
+    return float(ij.regularizers.total_variation(np.clip(image, 0, 255), beta=1.0)) / image.size
+
+
 def percent(values) -> str:
     """`mean ± standard deviation` of fractions, in percent; what is not finite is left out, and counted."""
     values = np.asarray(values)
     finite = 100 * values[np.isfinite(values)]
     lost = f" ({values.size - finite.size} not finite)" if finite.size < values.size else ""
-    return (f"{finite.mean():.1f} ± {finite.std():.1f}" if finite.size else "-") + lost
+    if not finite.size:
+        return "-" + lost
+    spread = f" ± {finite.std(ddof=1):.1f}" if finite.size > 1 else ""
+    return f"{finite.mean():.1f}{spread}{lost}"
 
 
 def markdown(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

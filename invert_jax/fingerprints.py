@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import hashlib
+import inspect
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -46,7 +47,9 @@ def _parts(value):
         value = jax.random.key_data(value)
     if isinstance(value, np.ndarray | np.generic | jax.Array):
         array = np.ascontiguousarray(value)
-        yield f"array {array.dtype.str} {np.shape(value)}".encode()
+        if array.dtype.hasobject:
+            raise TypeError(f"An array of {array.dtype.name} has no fingerprint; give one of numbers.")
+        yield f"array {array.dtype.name} {np.shape(value)}".encode()
         yield array.tobytes()
     elif value is None or isinstance(value, bool | int | float | str | bytes):
         yield f"{type(value).__name__} {value!r}".encode()
@@ -70,6 +73,8 @@ def _parts(value):
         yield from _parts((value.func, value.args, value.keywords))
     elif isinstance(value, Callable):
         yield _name(value).encode()
+        if inspect.ismethod(value):
+            yield from _parts(value.__self__)
     else:
         raise TypeError(
             f"{type(value).__name__} has no fingerprint; give arrays, numbers, texts, functions or records."

@@ -86,7 +86,8 @@ def normalized_errors(features: jax.Array, targets: jax.Array, *, scale: jax.Arr
     scale = targets if scale is None else _floating(scale)
     if scale.ndim < 2 or scale.shape[0] < 2 or targets.ndim < 2:
         raise ValueError(
-            f"Normalized errors need the features [N, F...] of two or more images; got shape {scale.shape}."
+            f"Normalized errors need the features [N, F...] of one or more images and a scale of two or more; got "
+            f"targets {targets.shape} and a scale {scale.shape}."
         )
     if scale.shape[1:] != targets.shape[1:]:
         raise ValueError(
@@ -100,8 +101,8 @@ def normalized_errors(features: jax.Array, targets: jax.Array, *, scale: jax.Arr
     squares = jax.lax.map(lambda row: jnp.sum((row[None] - scale) ** 2, axis=1), scale)
     if checks.is_concrete(squares) and not np.any(np.asarray(squares) != 0):
         raise ValueError(
-            f"All {num_images} targets are the same, so errors cannot be normalized by their spread; "
-            f"give targets of different images."
+            f"The codes of all {num_images} images are the same, so errors cannot be normalized by their spread; "
+            f"give different images."
         )
     distance = jnp.sum(jnp.sqrt(squares)) / (num_images * (num_images - 1))
     error = jnp.sum((features - targets) ** 2, axis=1)

@@ -158,7 +158,7 @@ def test_mesh_without_the_axis():
 def test_features_of_different_shapes():
     with refused("(3,)", "(4,)", "shape"):
         ij.metrics.relative_error(np.zeros(3), np.zeros(4))
-    with refused("two or more images", "(1, 3)"):
+    with refused("scale of two or more", "(1, 3)"):
         ij.metrics.normalized_errors(np.zeros((1, 3)), np.zeros((1, 3)))
 
 

@@ -120,10 +120,10 @@ def test_nan_in_targets_is_everywhere(rng):
 @pytest.mark.parametrize(
     ("features", "targets", "message"),
     [
-        (np.zeros((1, 3)), np.zeros((1, 3)), "two or more images"),
-        (np.zeros(3), np.zeros(3), "two or more images"),
+        (np.zeros((1, 3)), np.zeros((1, 3)), "scale of two or more"),
+        (np.zeros(3), np.zeros(3), "scale of two or more"),
         (np.zeros((3, 2)), np.zeros((2, 3)), "differ in shape"),
-        (np.zeros((3, 2)), np.ones((3, 2)), "targets are the same"),
+        (np.zeros((3, 2)), np.ones((3, 2)), "images are the same"),
     ],
 )
 def test_bad_normalized_errors(features, targets, message):

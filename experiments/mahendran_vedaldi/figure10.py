@@ -3,9 +3,11 @@
     python -m experiments.mahendran_vedaldi.figure10 --images=first.jpg,second.jpg
 
 One restart for each half, lambda_V = 0.5 at all three layers as in the released code; clipped to 0..255. The paper's
-network keeps the halves apart from conv1 to norm2, and one is tuned to color, the other to edges and luminance. Our
-number for it is the color, the standard deviation across a pixel's red, green and blue, averaged over the pixels, in
-gray levels; the paper gives none. Other networks, the bundled one among them, need not have divided their work so.
+network keeps the halves apart from conv1 to norm2, and one is tuned to color, the other to edges and luminance; it
+gives no number. Ours are what is kept of either: the correlation with the photograph of the luminance (the mean of
+red, green and blue), and of the color (what they differ from it), over all pixels. Beside them stands the saturation,
+the standard deviation across a pixel's red, green and blue, averaged, in gray levels; noise raises it too. Another
+network need not have divided its work so.
 """
 
 import numpy as np
@@ -34,42 +36,45 @@ def main() -> None:
 
     tiles, labels, rows = [], [], []
     for photo in photographs:
-        original = _color(photo.image)
         tiles.append(photo.image)
-        labels.append(f"{photo.name}: color {original:.0f}")
+        labels.append(photo.name)
         for layer, group in reproduction.track(_STREAMS, photo.name):
             representation = reproduction.alexnet(layer)
             mask = ij.masks.channel_group(representation.feature_shape(photo.image.shape), group=group)
             found = reproduction.inverter(workdir, representation, recipe)(photo.image, mask=mask)
-            color = _color(found.image[0])
+            color, luminance = _kept(found.image[0], photo.image)
             tiles.append(found.image[0])
-            labels.append(f"{layer}, group {group}: color {color:.0f}")
+            labels.append(f"{layer}, group {group}: color {color:.2f}, luminance {luminance:.2f}")
             rows.append(
                 {
                     "image": photo.name,
                     "layer": layer,
                     "group": group,
                     "color": color,
-                    "color_of_photograph": original,
+                    "luminance": luminance,
+                    "saturation": _saturation(found.image[0]),
+                    "saturation_of_photograph": _saturation(photo.image),
                     "relative_error": found.error[0],
                     "finite": found.finite[0],
                 }
             )
 
-    title = f"Figure 10: halves of the channels of {reproduction.network()}, mean color (clipped to 0..255)"
+    title = f"Figure 10: halves of the channels of {reproduction.network()}, what they keep (clipped to 0..255)"
     reproduction.finish(
         workdir,
         results={"network": reproduction.network(), "streams": rows},
         table=reproduction.markdown(
-            ["photograph", "layer", "group", "relative error, %", "color", "the photograph's color"],
+            ["photograph", "layer", "group", "error, %", "color", "luminance", "saturation", "the photograph's"],
             [
                 [
                     row["image"],
                     row["layer"],
                     row["group"],
                     f"{100 * row['relative_error']:.1f}",
-                    f"{row['color']:.1f}",
-                    f"{row['color_of_photograph']:.1f}",
+                    f"{row['color']:.2f}",
+                    f"{row['luminance']:.2f}",
+                    f"{row['saturation']:.1f}",
+                    f"{row['saturation_of_photograph']:.1f}",
                 ]
                 for row in rows
             ],
@@ -78,7 +83,19 @@ def main() -> None:
     )
 
 
-def _color(image):
+def _kept(image, photograph):
+    """Correlations of the picture shown with the photograph: of color, and of luminance."""
+    luminances, colors = [], []
+    for each in (np.clip(image, 0, 255), photograph):
+        luminance = each.mean(axis=2, keepdims=True)
+        luminances.append(luminance - luminance.mean())
+        colors.append(each - luminance - (each - luminance).mean(axis=(0, 1), keepdims=True))
+    return tuple(
+        float(np.sum(a * b) / max(np.linalg.norm(a) * np.linalg.norm(b), 1e-6)) for a, b in (colors, luminances)
+    )
+
+
+def _saturation(image):
     """Standard deviation across red, green and blue, averaged over the pixels of the picture shown."""
     return float(np.clip(image, 0, 255).std(axis=2).mean())
 

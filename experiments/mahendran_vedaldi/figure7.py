@@ -6,7 +6,8 @@ lambda_V = 0.5, 5, 50 and 50 as in the released code; clipped to 0..255. The pap
 abstract pattern with six restarts, which in the released code ran as one descent with a weight six times as large;
 ours know nothing of each other. There deformations grow from layer to layer, and relu7 and fc8 repeat the object at
 other places and scales. Our number for this is the restarts' spread, the root mean square of their difference from
-their mean, in gray levels; the paper gives none.
+their mean with R - 1 in the denominator, in gray levels; the weights differ from layer to layer, and so does the noise
+in it. The paper gives none.
 """
 
 import numpy as np
@@ -40,7 +41,7 @@ def main() -> None:
     tiles, labels, rows = [], [], []
     for photo, layer in reproduction.track([(p, layer) for p in photographs for layer in LAMBDAS], "restarts"):
         found = inverters[layer](photo.image, num_restarts=FLAGS.num_restarts)
-        shown = np.clip(found.image, 0, 255)
+        shown = np.clip(found.image[found.finite], 0, 255)
         tiles += [photo.image, *found.image]
         labels += [f"{photo.name}, {layer}", *(f"restart {r}: {100 * e:.0f} %" for r, e in enumerate(found.error))]
         rows.append(
@@ -50,7 +51,7 @@ def main() -> None:
                 "lambda_tv": LAMBDAS[layer],
                 "relative_errors": found.error,
                 "finite": found.finite,
-                "spread": np.sqrt(np.mean((shown - shown.mean(axis=0, keepdims=True)) ** 2)),
+                "spread": np.sqrt(np.mean(shown.var(axis=0, ddof=1))) if len(shown) > 1 else np.nan,
             }
         )
 

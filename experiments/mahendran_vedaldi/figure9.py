@@ -47,9 +47,9 @@ def main() -> None:
             mask = ij.masks.central(representation.feature_shape(photo.image.shape), size=NUM_NEURONS)
             found = reproduction.inverter(workdir, representation, recipe)(photo.image, mask=mask)
             image, box = found.image[0], _box(fields[layer], mask)
-            row = _concentration((image - np.asarray(representation.center)) ** 2, box)
+            row = _concentration((np.clip(image, 0, 255) - np.asarray(representation.center)) ** 2, box)
             rows.append({"image": photo.name, "layer": layer, "box": box, "relative_error": found.error[0], **row})
-            tiles.append(ij.figures.draw_box(image, box, color=_WHITE))
+            tiles.append(ij.figures.draw_box(image, box, color=_WHITE) if found.finite[0] else image)
             labels.append(f"{layer}: {100 * row['energy_inside']:.0f} % inside")
         title = f"Figure 9: central 5 x 5 neurons of {reproduction.network()}, energy in their box (clipped to 0..255)"
         sheets.append(ij.figures.montage(tiles, labels=labels, columns=_COLUMNS, title=None if i else title))

@@ -2,16 +2,19 @@
 
     python -m experiments.mahendran_vedaldi.green --images=folder --num_images=10
 
-The paper reports large green regions in its reconstructions, which persist when the prior is weakened, and says to
-have verified it on ten images without green and on another network; it gives no number. Here the --num_images
-photographs with the least green are taken of all that are given, and inverted from deep layers by `recipes.for_layer`,
-and from the last of them once more with a prior a hundredth as strong, lambda_V = 0.5.
+The paper reports large green regions in its reconstructions, which persist when the prior is weakened, and says to have
+verified it on ten images without green; it gives no number. Here the --num_images photographs with the least green are
+taken of all that are given. They are inverted from conv1, where nothing is lost, as a control, from deep layers by
+`recipes.for_layer`, and from the last of them once more with a hundredth of its lambda_V.
 
-Green is the excess max(G - max(R, B), 0) of the picture shown, clipped to 0..255, averaged over the pixels, in gray
-levels; beside it stands the share of pixels of a green hue, where G is the largest. What the prior draws images to, the
-intensity about which they are regularized, has no green. The claim holds for a network if the difference from the
-photographs is many standard errors, with the weak prior too.
+The excess of a channel is its mean over the picture, clipped to 0..255, less the mean of the other two, in gray levels:
+colored noise adds nothing to it. The three stand side by side, each as the paired difference from the photographs with
+the standard error of its mean; the mean hue is that of the picture's mean color. The claim holds for a network if
+green's difference is many standard errors above zero and above those of red and blue, with the weak prior too.
 """
+
+import colorsys
+import dataclasses
 
 import numpy as np
 from absl import flags
@@ -21,8 +24,9 @@ from experiments import common, reproduction
 
 FLAGS = flags.FLAGS
 
-LAYERS = ("pool5", "relu7", "fc8")
-WEAK_LAMBDA_TV = 0.5
+LAYERS = ("conv1", "pool5", "relu7", "fc8")
+CHANNELS = ("red", "green", "blue")
+_WEAKER = 100
 
 
 def _define_flags():
@@ -40,43 +44,43 @@ def main() -> None:
     workdir = common.make_workdir(FLAGS.workdir)
     last = FLAGS.layers[-1]
     cases = {layer: (layer, ij.recipes.for_layer(layer)) for layer in FLAGS.layers}
-    cases[f"{last}, weak prior"] = (last, ij.recipes.mahendran_vedaldi(lambda_tv=WEAK_LAMBDA_TV))
+    strong = ij.recipes.for_layer(last)
+    cases[f"{last}, weak prior"] = last, dataclasses.replace(strong, lambda_tv=strong.lambda_tv / _WEAKER)
 
-    shown = {"photograph": [photo.image for photo in photographs]}
-    errors = {"photograph": [0.0] * len(photographs)}
+    shown, errors = {"photograph": [photo.image for photo in photographs]}, {}
     for name, (layer, recipe) in cases.items():
         invert = reproduction.inverter(workdir, reproduction.alexnet(layer), recipe)
         found = [invert(photo.image) for photo in reproduction.track(photographs, name)]
         shown[name] = [inversion.image[0] for inversion in found]
         errors[name] = [inversion.error[0] for inversion in found]
-    green = {name: np.array([_green(image) for image in images]) for name, images in shown.items()}
+    excess = {name: np.array([_excess(image) for image in images]) for name, images in shown.items()}
+    hues = {name: _hue(images) for name, images in shown.items()}
 
-    rows = []
-    for name, (excess, share) in ((name, each.T) for name, each in green.items()):
-        more = excess - green["photograph"][:, 0]
-        standard_error = more.std(ddof=1) / np.sqrt(len(more))
-        difference = "" if name == "photograph" else f"{more.mean():+.2f} ± {standard_error:.2f}"
-        error = "" if name == "photograph" else reproduction.percent(errors[name])
-        rows.append([name, error, f"{excess.mean():.2f}", difference, f"{100 * share.mean():.1f}"])
+    rows = [["photographs", "", *(f"{mean:.1f}" for mean in excess["photograph"].mean(0)), f"{hues['photograph']:.0f}"]]
+    for name in cases:
+        differences = [_difference(excess[name][:, c] - excess["photograph"][:, c]) for c in range(3)]
+        rows.append([name, reproduction.percent(errors[name]), *differences, f"{hues[name]:.0f}"])
     table = reproduction.markdown(
-        ["", "relative error, %", "green, gray levels", "difference from the photographs", "green hue, % of pixels"],
+        ["", "relative error, %", *(f"excess of {channel}, gray levels" for channel in CHANNELS), "mean hue, degrees"],
         rows,
     )
+    greenest = excess["photograph"][:, CHANNELS.index("green")].max()
     note = (
         f"{reproduction.network()}; the {len(photographs)} least green of {reproduction.num_photographs()} "
-        f"photographs; differences ± standard error of the mean."
+        f"photographs, whose excess of green is {greenest:.1f} gray levels at most. First row: theirs; below: "
+        f"differences from them ± standard error. Hue: 0 red, 120 green, 240 blue."
     )
     reproduction.finish(
         workdir,
         results={
             "network": reproduction.network(),
             "images": [photo.name for photo in photographs],
-            "green_excess": {name: each[:, 0] for name, each in green.items()},
-            "green_hue": {name: each[:, 1] for name, each in green.items()},
+            "excess_of_red_green_blue": excess,
+            "mean_hue": hues,
             "relative_errors": errors,
         },
         table=f"{table}\n{note}\n",
-        pictures={"green": _sheet(shown, green)},
+        pictures={"green": _sheet(shown, excess)},
     )
 
 
@@ -84,23 +88,35 @@ def _least_green():
     every = reproduction.photographs(
         size=reproduction.ALEXNET_SIZE, gray=False, count=max(reproduction.num_photographs(), FLAGS.num_images)
     )
-    return sorted(every, key=lambda photo: _green(photo.image))[: FLAGS.num_images]
+    return sorted(every, key=lambda photo: _excess(photo.image)[CHANNELS.index("green")])[: FLAGS.num_images]
 
 
-def _green(image):
-    """Mean excess of green over the other channels, gray levels, and the share of pixels where there is any."""
-    red, green, blue = np.moveaxis(np.clip(image, 0, 255), 2, 0)
-    excess = np.maximum(green - np.maximum(red, blue), 0)
-    return float(excess.mean()), float(np.mean(excess > 0))
+def _excess(image):
+    """Mean of each channel less the mean of the other two, `[3]`, gray levels."""
+    means = np.clip(image, 0, 255).mean((0, 1))
+    return means - (means.sum() - means) / 2
 
 
-def _sheet(shown, green):
-    """A row for each photograph: itself and its inversions, with their green."""
+def _hue(images):
+    """Hue of the mean color of the images that are finite, degrees."""
+    colors = [np.clip(image, 0, 255).mean((0, 1)) for image in images if np.isfinite(image).all()]
+    return 360 * colorsys.rgb_to_hsv(*(np.mean(colors, axis=0) / 255))[0] if colors else float("nan")
+
+
+def _difference(values):
+    values = values[np.isfinite(values)]
+    if len(values) < 2:
+        return "-"
+    return f"{values.mean():+.1f} ± {values.std(ddof=1) / np.sqrt(len(values)):.1f}"
+
+
+def _sheet(shown, excess):
+    """A row for each photograph: itself and its inversions, with their excess of green."""
     tiles, labels = [], []
     for i in range(len(shown["photograph"])):
         tiles += [images[i] for images in shown.values()]
-        labels += [f"{name}: green {green[name][i, 0]:.1f}" for name in shown]
-    title = "Green, the mean of max(G - max(R, B), 0), of photographs and reconstructions (clipped to 0..255)"
+        labels += [f"{name}: green {excess[name][i, CHANNELS.index('green')]:+.0f}" for name in shown]
+    title = "Excess of green over red and blue, gray levels, in photographs and reconstructions (clipped to 0..255)"
     return ij.figures.montage(tiles, labels=labels, columns=len(shown), title=title)
 
 

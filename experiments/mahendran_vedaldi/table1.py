@@ -18,21 +18,13 @@ from experiments import common, reproduction
 
 FLAGS = flags.FLAGS
 
-_REPRESENTATIONS = {
-    "hog": lambda: ij.hog(variant="released"),
-    "hogb": lambda: ij.hog(binning="bilinear", variant="released"),
-    "dsift": lambda: ij.dsift(variant="released"),
-    "hog_vlfeat": lambda: ij.hog(),
-    "hogb_vlfeat": lambda: ij.hog(binning="bilinear"),
-    "dsift_vlfeat": lambda: ij.dsift(),
-}
 _PAPER = {"hoggle": "66.20 ± 13.7", "hog": "28.10 ± 7.9", "hogb": "10.67 ± 5.2", "dsift": "10.89 ± 7.5"}
 _SHOWN = 6  # photographs on a sheet
 
 
 def _define_flags():
     reproduction.define_flags("table1", num_images=5, alexnet=False)
-    flags.DEFINE_list("representations", list(_REPRESENTATIONS), f"Of {', '.join(_REPRESENTATIONS)}.")
+    flags.DEFINE_list("representations", list(reproduction.GRAY), f"Of {', '.join(reproduction.GRAY)}.")
     flags.DEFINE_string("hoggle", None, "Dictionaries from experiments.learn_hoggle; no row of HOGgle if absent.")
     flags.DEFINE_integer("size", 160, "Side to which the photographs are resized.", lower_bound=32)
     flags.DEFINE_float("lambda_tv", 5.0, "Weight of TV^2.")
@@ -40,7 +32,8 @@ def _define_flags():
 
 def main() -> None:
     """Measures the table that the flags describe."""
-    reproduction.require_known("--representations", FLAGS.representations, _REPRESENTATIONS)
+    if FLAGS.representations or FLAGS.hoggle is None:
+        reproduction.require_known("--representations", FLAGS.representations, reproduction.GRAY)
     if FLAGS.num_images < 2:
         raise ValueError(
             f"--num_images is {FLAGS.num_images}; errors are scaled by distances between photographs: >= 2."
@@ -53,15 +46,14 @@ def main() -> None:
 
     rows, restored = {}, {}
     if FLAGS.hoggle is not None:
-        hog, dictionaries = _REPRESENTATIONS["hog_vlfeat"](), ij.hoggle.load(FLAGS.hoggle)
-        restored["hoggle"] = [
-            ij.hoggle.invert(dictionaries, hog(image)) for image in reproduction.track(images, "hoggle")
-        ]
-        rows["hoggle"] = _errors(hog, restored["hoggle"], images)
+        invert = reproduction.hoggle(workdir, FLAGS.hoggle)
+        restored["hoggle"] = [invert(image) for image in reproduction.track(images, "hoggle")]
+        rows["hoggle"] = _errors(ij.hog(), restored["hoggle"], images)
     for name in FLAGS.representations:
-        representation = _REPRESENTATIONS[name]()
+        representation = reproduction.GRAY[name]()
         invert = reproduction.inverter(workdir, representation, recipe)
-        restored[name] = [invert(image).image[0] for image in reproduction.track(images, name)]
+        found = [invert(image) for image in reproduction.track(images, name)]
+        restored[name] = [np.where(each.finite[0], each.image[0], np.nan) for each in found]
         rows[name] = _errors(representation, restored[name], images)
 
     percent = reproduction.percent

@@ -3,7 +3,8 @@
     python -m experiments.mahendran_vedaldi.table2
 
 Computed from the layer table in exact integers, at once; the paper's receptive fields stand beside ours and are the
-same. The offset is the first pixel that the first neuron sees: negative where padding reaches beyond the image.
+same. It is the structure of the paper's network; the one that comes along has 512 channels at fc6 to relu7. The offset
+is the first pixel that the first neuron sees: negative where padding reaches beyond the image.
 """
 
 from absl import flags

@@ -4,9 +4,11 @@
     python -m experiments.mahendran_vedaldi.table3 --images=folder --num_images=100 --weights=imagenet-caffe-ref.mat
     python -m experiments.mahendran_vedaldi.table3 --images=folder --layers=conv1,fc8 --lambdas=0.5,50
 
+The table holds the cells that were asked for; those that an earlier run measured are read, not made again.
+
 One restart for each photograph by the paper's recipe. The error is the text's, |Phi(x*) - Phi(x_i)| / N_Phi, with
-N_Phi the mean distance between the codes of --num_scale photographs. In bold, as in the paper, the lambda chosen for
-the layer (`recipes.for_layer`); --lambdas=bold measures those alone. Any weights of CNN-A's form will do, Places'
+N_Phi the mean distance between the codes of --num_scale_images photographs. In bold, as in the paper, the lambda chosen
+for the layer (`recipes.for_layer`); --lambdas=bold measures those alone. Any weights of CNN-A's form will do, Places'
 among them. The bundled network is not the paper's: it was distilled from another, its fully connected layers are 512
 wide and it is a weak classifier, so its errors need not be the paper's at any layer.
 """
@@ -42,17 +44,19 @@ def _define_flags():
     reproduction.define_flags("table3", num_images=5, alexnet=True)
     flags.DEFINE_list("layers", list(ij.layers.NAMES), "Layers to invert.")
     flags.DEFINE_list("lambdas", [f"{value:g}" for value in LAMBDAS], "Weights of TV^2, or bold: each layer's own.")
-    flags.DEFINE_integer("num_scale", 100, "Photographs whose codes give the scale N_Phi; all, if there are fewer.")
+    flags.DEFINE_integer(
+        "num_scale_images", 100, "Photographs whose codes give the scale N_Phi; all, if there are fewer."
+    )
 
 
 def main() -> None:
     """Measures the cells that the flags describe."""
     reproduction.require_known("--layers", FLAGS.layers, ij.layers.NAMES)
     lambdas = _lambdas()
-    num_scale = min(FLAGS.num_scale, reproduction.num_photographs())
+    num_scale = min(FLAGS.num_scale_images, reproduction.num_photographs())
     if num_scale < 2:
         raise ValueError(
-            f"Errors are scaled by distances between photographs; --num_scale or --images gives {num_scale}."
+            f"Errors are scaled by distances between photographs; --num_scale_images or --images gives {num_scale}."
         )
     size = reproduction.ALEXNET_SIZE
     photographs = reproduction.photographs(size=size, gray=False)
@@ -66,27 +70,29 @@ def main() -> None:
         images = [photo.image for photo in photographs]
         targets, scale = (reproduction.codes(representation, some) for some in (images, scale_by))
         own = ij.recipes.for_layer(layer)
-        for lambda_tv in (own.lambda_tv,) if lambdas is None else lambdas:
+        for lambda_tv in lambdas or (own.lambda_tv,):
             invert = reproduction.inverter(workdir, representation, ij.recipes.mahendran_vedaldi(lambda_tv=lambda_tv))
             found = [invert(image) for image in reproduction.track(images, f"{layer}, lambda_V {lambda_tv:g}")]
             restored = [inversion.image[0] for inversion in found]
             features = reproduction.codes(representation, restored)
             errors = ij.metrics.normalized_errors(features, targets, scale=scale)
+            finite = np.concatenate([inversion.finite for inversion in found])
+            text = np.where(finite, errors.text, np.nan)
             cells[f"{layer} {lambda_tv:g}"] = {
                 "layer": layer,
                 "lambda_tv": lambda_tv,
                 "bold": lambda_tv == own.lambda_tv,
-                "text": np.asarray(errors.text),
-                "squared": np.asarray(errors.squared),
+                "text": text,
+                "squared": np.where(finite, errors.squared, np.nan),
                 "relative": np.concatenate([inversion.error for inversion in found]),
-                "finite": np.concatenate([inversion.finite for inversion in found]),
+                "finite": finite,
             }
             if lambda_tv == own.lambda_tv:
                 sheets[layer] = restored[:_SHOWN]
 
     results = {
         "images": [photo.name for photo in photographs],
-        "num_scale": num_scale,
+        "num_scale_images": num_scale,
         "network": reproduction.network(),
         "cells": list(cells.values()),
     }
@@ -95,12 +101,16 @@ def main() -> None:
 
 
 def _lambdas():
+    """The weights to measure; None is each layer's own."""
     if FLAGS.lambdas == ["bold"]:
         return None
     try:
-        return [float(text) for text in FLAGS.lambdas]
+        lambdas = [float(text) for text in FLAGS.lambdas]
     except ValueError:
-        raise ValueError(f"--lambdas is {','.join(FLAGS.lambdas)!r}; give numbers such as 0.5,5,50, or bold.") from None
+        lambdas = []
+    if not lambdas or min(lambdas) < 0:
+        raise ValueError(f"--lambdas is {','.join(FLAGS.lambdas)!r}; give numbers >= 0 such as 0.5,5,50, or bold.")
+    return lambdas
 
 
 def _table(cells, results):
@@ -120,7 +130,7 @@ def _table(cells, results):
         rows.append(row)
     note = (
         f"{results['network']}; mean ± standard deviation over {len(results['images'])} photographs, N_Phi over "
-        f"{results['num_scale']}. The paper's columns are of its own network and photographs."
+        f"{results['num_scale_images']}. The paper's columns are of its own network and photographs."
     )
     return f"{reproduction.markdown(header, rows)}\n{note}\n"
 

@@ -20,6 +20,7 @@ class Dictionaries(NamedTuple):
       mean_window: `[w, w, K]`, of normalized windows.
       intensity: mean gray level of the photographs, 0..255.
       sparsity: weight of the code's L1 norm in eq. 6, in units of normalized windows.
+      representation: fingerprint of the representation whose windows these are; "" if nobody said.
       digest: names what the pair was learned from; "" if nobody said.
     """
 
@@ -29,6 +30,7 @@ class Dictionaries(NamedTuple):
     mean_window: np.ndarray
     intensity: float
     sparsity: float
+    representation: str = ""
     digest: str = ""
 
 
@@ -72,7 +74,7 @@ def load(path: str | os.PathLike) -> Dictionaries:
       ValueError: damaged, or something other than a pair of dictionaries.
 
     >>> import tempfile
-    >>> pair = Dictionaries(*map(np.ones, [(2, 8, 8), (2, 1, 1, 27), (8, 8), (1, 1, 27)]), 128.0, 0.1, "a name")
+    >>> pair = Dictionaries(*map(np.ones, [(2, 8, 8), (2, 1, 1, 27), (8, 8), (1, 1, 27)]), 128.0, 0.1, digest="a name")
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     save(f"{folder}/pair.npz", pair)
     ...     load(f"{folder}/pair.npz").digest
@@ -96,9 +98,10 @@ def load(path: str | os.PathLike) -> Dictionaries:
 def _checked(arrays) -> Dictionaries:
     if set(arrays) != set(Dictionaries._fields):
         raise ValueError(f"it has {', '.join(sorted(arrays)) or 'nothing'}")
-    digest = arrays.pop("digest")
-    if digest.dtype.kind != "U" or digest.ndim:
-        raise ValueError("its digest is not a text")
+    texts = {name: arrays.pop(name) for name in ("representation", "digest")}
+    for name, text in texts.items():
+        if text.dtype.kind != "U" or text.ndim:
+            raise ValueError(f"its {name} is not a text")
     for name, array in arrays.items():
         if array.dtype.kind not in "fiu" or not np.isfinite(array).all():
             raise ValueError(f"{name} is not an array of finite numbers")
@@ -118,4 +121,5 @@ def _checked(arrays) -> Dictionaries:
     )
     if not fits:
         raise ValueError(f"its arrays {patches} and {windows} do not fit each other")
-    return Dictionaries(**{**arrays, "intensity": float(intensity), "sparsity": float(sparsity), "digest": str(digest)})
+    numbers = {"intensity": float(intensity), "sparsity": float(sparsity)}
+    return Dictionaries(**{**arrays, **numbers, **{name: str(text) for name, text in texts.items()}})

@@ -8,6 +8,8 @@ Source: Vondrick, Khosla, Malisiewicz & Torralba, "HOGgles: Visualizing Object D
 3.4. Nothing learned comes along; `experiments/learn_hoggle.py` learns from photographs of your own.
 """
 
+import contextlib
+import warnings
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -21,8 +23,10 @@ from invert_jax.types import Representation
 __all__ = ["Dictionaries", "invert", "learn", "load", "save"]
 
 _NOISE = 5.0  # gray levels: a patch of less contrast than this counts for less, as its HOG says little about it
+_NUM_WINDOWS = 40000
 _BATCH_SIZE = 256
-_MAX_SWEEPS = 1000  # of coordinate descent for one code
+_MAX_SWEEPS = 200  # of coordinate descent for one code
+_NUM_SHOWN = 20  # photographs that the contrast of pictures is measured on
 
 
 def learn(
@@ -31,11 +35,11 @@ def learn(
     representation: Representation,
     *,
     cell_size: int = 8,
-    window: int = 5,
-    num_windows: int = 30000,
+    window: int = 3,
+    num_windows: int | None = None,
     num_atoms: int = 512,
-    num_components: int = 200,
-    num_passes: int = 2,
+    num_components: int = 250,
+    num_passes: int = 1,
     sparsity: float = 0.1,
 ) -> Dictionaries:
     """Learns a pair of dictionaries from windows at random places of photographs.
@@ -45,7 +49,12 @@ def learn(
         min over U, V, c of  sum |x - U c|^2 / 2 + |y - V c|^2 / 2 + sparsity |c|_1,    |(u_a, v_a)| <= 1.
 
     The mean of each patch is taken away and its contrast divided out, and the same with each window: HOG does not
-    carry either. Both are projected on their principal components while learning, for speed.
+    carry either. Both are projected on their principal components while learning, for speed. At last the patches are
+    scaled so that photographs that were learned from come back with their contrast, which the penalty and the
+    averaging take away.
+
+    The windows of Vondrick et al. are 5 cells wide. From so few photographs those blur more: at 160 x 160 pixels 3 cells
+    gave WERR of the normalized error, 5 cells FERR.
 
     Args:
       key: a random key, for the places and for the order of learning.
@@ -53,7 +62,7 @@ def learn(
       representation: what will be inverted, such as `ij.hog()`; features `[Hc, Wc, K]`, one for each cell.
       cell_size: side of its cell, s, pixels.
       window: side of a window, w, cells.
-      num_windows: how many windows to learn from.
+      num_windows: how many windows to learn from; None takes 40000, or all if there are fewer.
       num_atoms: size of either dictionary, A.
       num_components: principal components to keep of patches, and of windows.
       num_passes: how often each window is visited.
@@ -72,18 +81,21 @@ def learn(
     >>> photographs = [ij.sample_image(name, size=96, gray=True) for name in ("chelsea", "coffee")]
     >>> pair = learn(jax.random.key(0), photographs, ij.hog(), num_windows=100, num_atoms=8, num_passes=1)
     >>> pair.patches.shape, pair.windows.shape
-    ((8, 40, 40), (8, 5, 5, 27))
+    ((8, 24, 24), (8, 3, 3, 27))
     """
-    decomposition = _scikit_learn()
+    _scikit_learn()  # a missing one is told first
     checks.require_key(key)
     for name, value in (("cell_size", cell_size), ("window", window), ("num_windows", num_windows)):
-        checks.require_count(value, name)
+        if value is not None:
+            checks.require_count(value, name)
     for name, value in (("num_atoms", num_atoms), ("num_components", num_components), ("num_passes", num_passes)):
         checks.require_count(value, name)
     checks.require_positive(sparsity, "sparsity")
+    _require_photographs(photographs, cell_size * window)
+    if num_windows is None:
+        num_windows = min(_NUM_WINDOWS, int(_counts(photographs, cell_size, window).sum()))
     if num_windows < num_atoms:
         raise ValueError(f"num_atoms is {num_atoms} for {num_windows} windows; give at least as many windows as atoms.")
-    _require_photographs(photographs, cell_size * window)
     _require_cells(representation, cell_size)
 
     sample_key, start_key, seed_key = jax.random.split(key, 3)
@@ -91,7 +103,7 @@ def learn(
     places = _places(sample_key, photographs, cell_size, window, num_windows)
     patches, windows = _sample(photographs, representation, places, cell_size, window)
     intensity = float(np.mean(patches))
-    patches, contrasts = _normalize_patches(patches)
+    patches = _normalize_patches(patches)
     windows = _normalize_windows(windows)
 
     patch_part, window_part = (_principal(part, num_components, seed) for part in (patches, windows))
@@ -109,18 +121,23 @@ def learn(
         "max_no_improvement": None,
         "transform_max_iter": _MAX_SWEEPS,
     }
-    learner = decomposition.MiniBatchDictionaryLearning(num_atoms, **settings)
-    atoms = learner.fit(joint).components_
+    learner = _scikit_learn().MiniBatchDictionaryLearning(num_atoms, **settings)
+    with _unfinished_codes_allowed():
+        atoms = learner.fit(joint).components_
     split = patch_part.balanced.shape[1]
-    gray, side, num_channels = float(np.mean(contrasts)), cell_size * window, windows.shape[1] // window**2
-    return Dictionaries(
-        patches=np.float32(gray * patch_part.expand(atoms[:, :split])).reshape(-1, side, side),
+    side, num_channels = cell_size * window, windows.shape[1] // window**2
+    pair = Dictionaries(
+        patches=np.float32(patch_part.expand(atoms[:, :split])).reshape(-1, side, side),
         windows=np.float32(window_part.expand(atoms[:, split:])).reshape(-1, window, window, num_channels),
-        mean_patch=np.float32(gray * patch_part.mean).reshape(side, side),
+        mean_patch=np.float32(patch_part.mean).reshape(side, side),
         mean_window=np.float32(window_part.mean).reshape(window, window, num_channels),
         intensity=intensity,
         sparsity=float(sparsity * window_part.scale**2),
     )
+    shown = photographs[:: -(-len(photographs) // _NUM_SHOWN)]
+    contrast = np.mean([np.std(photograph) for photograph in shown])
+    gain = contrast / max(np.mean([np.std(_restore(pair, representation(photograph))) for photograph in shown]), 1e-6)
+    return pair._replace(patches=np.float32(gain * pair.patches), mean_patch=np.float32(gain * pair.mean_patch))
 
 
 def invert(dictionaries: Dictionaries, features) -> np.ndarray:
@@ -150,9 +167,8 @@ def invert(dictionaries: Dictionaries, features) -> np.ndarray:
     >>> invert(pair, hog(cat)).shape
     (96, 96, 1)
     """
-    decomposition = _scikit_learn()
-    atoms = dictionaries.windows
-    num_atoms, window, _, num_channels = atoms.shape
+    _scikit_learn()  # a missing one is told first
+    _, window, _, num_channels = dictionaries.windows.shape
     shape = np.shape(features)
     if len(shape) != 3 or shape[2] != num_channels or min(shape[:2]) < window:
         raise ValueError(
@@ -160,18 +176,35 @@ def invert(dictionaries: Dictionaries, features) -> np.ndarray:
             f"got shape {shape}: give those of the representation that they were learned for."
         )
     checks.require_finite(features, "features")
-    windows = _all_windows(np.asarray(features, np.float32), window)
-    normalized = _normalize_windows(windows.reshape(-1, atoms[0].size)) - dictionaries.mean_window.reshape(1, -1)
-    codes = decomposition.sparse_encode(
-        np.float64(normalized),
-        np.float64(atoms.reshape(num_atoms, -1)),
-        algorithm="lasso_cd",
-        alpha=dictionaries.sparsity,
-        max_iter=_MAX_SWEEPS,
-    )
-    patches = np.tensordot(np.float32(codes), dictionaries.patches, 1) + dictionaries.mean_patch[None]
-    image = dictionaries.intensity + _overlap(patches.reshape(*windows.shape[:2], *patches.shape[1:]), window)
+    image = dictionaries.intensity + _restore(dictionaries, features)
     return np.clip(image, 0, 255).astype(np.float32)[..., None]
+
+
+def _restore(pair, features) -> np.ndarray:
+    """The image about its intensity, `[Hc s, Wc s]`, not clipped."""
+    num_atoms, window = pair.windows.shape[:2]
+    windows = _all_windows(np.asarray(features, np.float32), window)
+    normalized = _normalize_windows(windows.reshape(windows.shape[0] * windows.shape[1], -1))
+    with _unfinished_codes_allowed():
+        codes = _scikit_learn().sparse_encode(
+            np.float64(normalized - pair.mean_window.reshape(1, -1)),
+            np.float64(pair.windows.reshape(num_atoms, -1)),
+            algorithm="lasso_cd",
+            alpha=pair.sparsity,
+            max_iter=_MAX_SWEEPS,
+        )
+    patches = np.tensordot(np.float32(codes), pair.patches, 1) + pair.mean_patch[None]
+    return _overlap(patches.reshape(*windows.shape[:2], *patches.shape[1:]), window)
+
+
+@contextlib.contextmanager
+def _unfinished_codes_allowed():
+    """Silences the word on codes not at scikit-learn's tolerance, 1e-8, which is far below what can be seen."""
+    from sklearn.exceptions import ConvergenceWarning
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        yield
 
 
 def _scikit_learn():
@@ -200,10 +233,15 @@ def _require_cells(representation, cell_size):
         )
 
 
+def _counts(photographs, cell_size, window) -> np.ndarray:
+    """How many windows each photograph has."""
+    return np.array([[side // cell_size - window + 1 for side in np.shape(p)[:2]] for p in photographs]).prod(axis=1)
+
+
 def _places(key, photographs, cell_size, window, num_windows) -> np.ndarray:
     """Which windows to learn from, `[num_windows, 3]`: photograph, row, column; none twice, ordered."""
-    rows, columns = (np.array([np.shape(p)[axis] // cell_size - window + 1 for p in photographs]) for axis in (0, 1))
-    counts = rows * columns
+    columns = np.array([np.shape(p)[1] // cell_size - window + 1 for p in photographs])
+    counts = _counts(photographs, cell_size, window)
     if counts.sum() < num_windows:
         raise ValueError(
             f"The {len(photographs)} photograph(s) have {counts.sum()} windows of {window} x {window} cells, "
@@ -228,11 +266,10 @@ def _sample(photographs, representation, places, cell_size, window) -> tuple[np.
     return np.stack(patches), np.stack(windows)
 
 
-def _normalize_patches(patches) -> tuple[np.ndarray, np.ndarray]:
-    """Patches of zero mean and about unit contrast, and the contrasts (standard deviations, gray levels)."""
+def _normalize_patches(patches) -> np.ndarray:
+    """Patches of zero mean and about unit contrast (standard deviation)."""
     patches = patches - patches.mean(axis=1, keepdims=True)
-    contrasts = patches.std(axis=1)
-    return patches / np.sqrt(contrasts**2 + _NOISE**2)[:, None], contrasts
+    return patches / np.sqrt(patches.var(axis=1, keepdims=True) + _NOISE**2)
 
 
 def _normalize_windows(windows) -> np.ndarray:
@@ -271,7 +308,7 @@ def _overlap(patches, window) -> np.ndarray:
     """The weighted mean of patches `[n, m, w s, w s]` that lie a cell apart: `[(n + w - 1) s, (m + w - 1) s]`."""
     num_rows, num_columns, side, _ = patches.shape
     cell = side // window
-    bell = np.sin(np.pi * (np.arange(side) + 0.5) / side) ** 2
+    bell = np.sin(np.pi * (np.arange(side) + 0.5) / side) ** 4
     weight = np.outer(bell, bell)
     total = np.zeros(((num_rows + window - 1) * cell, (num_columns + window - 1) * cell))
     weights = np.zeros_like(total)

@@ -1,6 +1,7 @@
 """CNN-A (AlexNet in Caffe's reference order) with its 20 named taps: Mahendran & Vedaldi, Table 2."""
 
 import dataclasses
+import functools
 import math
 from collections.abc import Mapping
 from typing import Any
@@ -41,17 +42,19 @@ class AlexNet(nn.Module):
         mean = self.param("mean", nn.initializers.zeros, self.mean_shape)
         x = (image[..., ::-1] - mean.reshape((1,) * (3 - mean.ndim) + mean.shape))[None]
         x = x.astype(self.precision)
-        widths, taps = iter(self.widths), {}
+        widths, taps, before_relu = iter(self.widths), {}, None
         for layer in layers.up_to(self.until):
+            pool = functools.partial(ops.max_pool, size=layer.size, stride=layer.stride)
             if layer.kind == "conv":
-                x = linear = _Convolution(layer, next(widths), name=layer.name)(x)
-            elif layer.kind == "relu":
-                x = jax.nn.relu(linear)
-            elif layer.kind == "pool":
+                x = _Convolution(layer, next(widths), name=layer.name)(x)
+            elif layer.kind == "pool" and before_relu is not None:
                 # ReLU and maximum commute, in value and gradient; after the pool there are four times fewer entries.
-                x = jax.nn.relu(ops.max_pool(linear, size=layer.size, stride=layer.stride))
-            else:
+                x = jax.nn.relu(pool(before_relu))
+            elif layer.kind == "pool":
+                x = pool(x)
+            elif layer.kind == "norm":
                 x = ops.local_response_norm(x)
+            before_relu, x = (x, jax.nn.relu(x)) if layer.kind == "relu" else (None, x)
             taps[layer.name] = x[0].astype(jnp.float32)
         return taps
 
