@@ -53,8 +53,8 @@ def learn(
     scaled so that photographs that were learned from come back with their contrast, which the penalty and the
     averaging take away.
 
-    The windows of Vondrick et al. are 5 cells wide. From so few photographs those blur more: at 160 x 160 pixels 3 cells
-    gave WERR of the normalized error, 5 cells FERR.
+    The windows of Vondrick et al. are 5 cells wide; from a few hundred photographs such windows blur more than those of
+    3 cells.
 
     Args:
       key: a random key, for the places and for the order of learning.
