@@ -4,7 +4,7 @@
     python -m experiments.learn_hoggle --images=folder --output=hoggle.npz --variant=released --test_images=other_folder
 
 The paired dictionaries of Vondrick et al. 2013, learned for the representation that the flags name: from 40 000 windows
-of 300 photographs in two to three minutes on one CPU core. The file notes what it was learned from; where it already
+of 300 photographs in about two minutes on one CPU core. The file notes what it was learned from; where it already
 holds what the flags ask for, nothing is learned again.
 
 The test photographs, which must not be in the folder learned from, are inverted from their HOG. The error is the

@@ -5,6 +5,7 @@ was stopped, by whatever means, takes up where it was, and another setting never
 """
 
 import functools
+import importlib.resources
 import pathlib
 import zipfile
 import zlib
@@ -212,7 +213,8 @@ def keeper(workdir: pathlib.Path, setting: Any) -> Callable[..., dict[str, np.nd
 
 @functools.cache
 def _surroundings() -> dict:
-    sources = {path.name: path.read_bytes() for path in pathlib.Path(ij.__file__).parent.rglob("*.py")}
+    folder = pathlib.Path(str(importlib.resources.files(ij)))
+    sources = {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*.py")}
     return {
         "source": ij.fingerprint(sources),
         "jax": jax.__version__,
