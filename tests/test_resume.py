@@ -56,8 +56,8 @@ def test_killed_and_started_again(tmp_path):
     # A file cut short, as another program or a failing disk may leave it, is told of and made again.
     damaged = kept(workdir)[0]
     damaged.write_bytes(damaged.read_bytes()[:100])
-    assert "not a whole inversion" in complete(workdir).replace("\n", " ")
+    assert "not a whole result" in complete(workdir).replace("\n", " ")
     assert {path.name: path.read_bytes() for path in workdir.iterdir() if path.is_file()} == wanted
     for path, written in survivors.items():
         assert path == damaged or path.stat().st_mtime_ns == written
-    assert np.load(damaged)["image"].shape == (1, 48, 48, 1)
+    assert np.load(damaged)["image"].shape == (48, 48, 1)
