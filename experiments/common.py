@@ -21,6 +21,7 @@ import invert_jax as ij
 REPRESENTATIONS = ("alexnet", "hog", "hogb", "dsift")
 LOSSES = {
     "squared_distance": ij.losses.squared_distance,
+    "distance": ij.losses.distance,
     "l1_distance": ij.losses.l1_distance,
     "inner_product": ij.losses.inner_product,
     "activation": ij.losses.activation,
@@ -159,7 +160,8 @@ def photograph(path: str | None, *, size: int | None, gray: bool) -> tuple[str, 
         shrink = LARGEST_SIDE / max(height, width)
         image = ij.images.resize(image, (max(round(height * shrink), 1), max(round(width * shrink), 1)))
         console.print(
-            f"{name} is {height} x {width}; reduced to {image.shape[0]} x {image.shape[1]} (--size sets another).",
+            f"{name} is {height} x {width}; reduced to {image.shape[0]} x {image.shape[1]}"
+            f"{' (--size sets another)' if 'size' in flags.FLAGS else ''}.",
             highlight=False,
         )
     return name, image

@@ -9,7 +9,7 @@ holds what the flags ask for, nothing is learned again.
 
 The test photographs, which must not be in the folder learned from, are inverted from their HOG. The error is the
 text's, |Phi(x) - Phi_i| / N_Phi, with N_Phi the mean distance between two photographs' codes. The paper's Table 1 has
-66.2 +- 13.7 % for the dictionaries that Vondrick et al. published. With no folders the sample photographs are taken,
+66.2 ± 13.7 % for the dictionaries that Vondrick et al. published. With no folders the sample photographs are taken,
 half to learn from and half to invert, which are too few for good dictionaries.
 
 Writes results.json and hoggles.png, a sheet of photographs and HOGgles, into --workdir.
@@ -23,7 +23,7 @@ import numpy as np
 from absl import flags
 
 import invert_jax as ij
-from experiments import common, reproduction
+from experiments import common, kept, reproduction
 
 FLAGS = flags.FLAGS
 
@@ -78,11 +78,11 @@ def main() -> None:
         "images": names,
         "errors": errors,
         "mean": errors.mean(),
-        "standard_deviation": errors.std(),
+        "standard_deviation": errors.std(ddof=1),
     }
     common.write_results(workdir, numbers)
     common.console.print(
-        f"Normalized error of {len(errors)} photographs: {100 * errors.mean():.1f} ± {100 * errors.std():.1f} %; "
+        f"Normalized error of {len(errors)} photographs: {100 * errors.mean():.1f} ± {100 * errors.std(ddof=1):.1f} %; "
         f"pictures in {workdir / 'hoggles.png'}.",
         highlight=False,
     )
@@ -108,7 +108,7 @@ def _learned(output, photographs, representation):
         "sparsity": FLAGS.sparsity,
     }
     key = jax.random.key(FLAGS.seed)
-    digest = ij.fingerprint((ij.__version__, key, photographs, representation, settings))
+    digest = ij.fingerprint((kept.surroundings(), key, photographs, representation, settings))
     if output.exists():
         found = ij.hoggle.load(output)  # a file of another kind is refused, not replaced
         if found.digest == digest:

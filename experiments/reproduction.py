@@ -1,18 +1,10 @@
-"""What the runners of a paper's tables and figures share: flags, photographs, kept inversions, tables.
+"""What the runners of a paper's tables and figures share: flags, photographs, codes, tables."""
 
-Every restart is kept in `<workdir>/inversions/`, in a file named after everything that it came from. A runner that
-was stopped, by whatever means, takes up where it was, and another setting never meets an old result.
-"""
-
-import functools
-import importlib.resources
+import math
 import pathlib
-import zipfile
-import zlib
-from collections.abc import Callable, Iterable, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
 
-import jax
 import numpy as np
 import rich.progress
 from absl import flags
@@ -42,20 +34,6 @@ class Photograph(NamedTuple):
 
     name: str
     image: np.ndarray
-
-
-class Inversion(NamedTuple):
-    """R restarts on one photograph.
-
-    Attributes:
-      image: `[R, H, W, C]`, 0..255, not clipped.
-      error: `[R]`, relative; NaN for a restart that left the finite numbers.
-      finite: `[R]`.
-    """
-
-    image: np.ndarray
-    error: np.ndarray
-    finite: np.ndarray
 
 
 def define_flags(name: str, *, num_images: int, alexnet: bool) -> None:
@@ -134,107 +112,6 @@ def say_photographs(chosen: Sequence[Photograph]) -> None:
         )
 
 
-def inverter(workdir: pathlib.Path, representation: ij.Representation, recipe: ij.Recipe) -> Callable[..., Inversion]:
-    """Inversion of a representation by a recipe, each restart kept in the work folder.
-
-    Args:
-      workdir: where `inversions/` is.
-      representation: what to invert.
-      recipe: how.
-
-    Returns:
-      `invert(image, *, num_restarts=1, mask=None) -> Inversion`. Restart `r` of a photograph is the same whatever its
-      place among the photographs and however many restarts there are.
-    """
-    kept = keeper(workdir, (representation, recipe, FLAGS.seed))
-
-    def invert(image, *, num_restarts=1, mask=None):
-        def restart(key):
-            target = representation(image)
-            found = ij.invert(key, representation, target, recipe, image_shape=image.shape, mask=mask)
-            image_, error, finite = jax.device_get((found.image, found.error, found.finite))
-            return {"image": image_, "error": error if finite else np.float32(np.nan), "finite": finite}
-
-        key = jax.random.fold_in(jax.random.key(FLAGS.seed), zlib.crc32(np.ascontiguousarray(image).tobytes()))
-        restarts = [
-            kept((image, mask, r), lambda r=r: restart(jax.random.fold_in(key, r))) for r in range(num_restarts)
-        ]
-        return Inversion(*(np.stack([each[name] for each in restarts]) for name in Inversion._fields))
-
-    return invert
-
-
-def hoggle(workdir: pathlib.Path, path: str) -> Callable[[np.ndarray], np.ndarray]:
-    """HOGgle's inversion of VLFeat's HOG with the dictionaries in a file, each picture kept in the work folder.
-
-    Args:
-      workdir: where `inversions/` is.
-      path: what `experiments.learn_hoggle` wrote.
-
-    Returns:
-      `restore(image [H, W, 1]) -> [H, W, 1]`.
-
-    Raises:
-      ValueError: the file is not a pair of dictionaries, or one for another representation.
-    """
-    dictionaries, hog = ij.hoggle.load(path), ij.hog()
-    if dictionaries.representation != ij.fingerprint(hog):
-        raise ValueError(
-            f"The dictionaries in {path} are not for VLFeat's HOG with 9 orientations in cells of 8 pixels; learn some "
-            f"with experiments.learn_hoggle and its own defaults."
-        )
-    kept = keeper(workdir, dictionaries)
-    return lambda image: kept(image, lambda: {"image": ij.hoggle.invert(dictionaries, hog(image))})["image"]
-
-
-def keeper(workdir: pathlib.Path, setting: Any) -> Callable[..., dict[str, np.ndarray]]:
-    """Results that are made once and read ever after, in `<workdir>/inversions/`.
-
-    Args:
-      workdir: the work folder.
-      setting: whatever they depend on, besides the library's source, the versions of JAX, its device and its precision.
-
-    Returns:
-      `kept(name, make) -> arrays`: `make()` the first time, the file of that setting and name later.
-    """
-    folder = common.make_workdir(workdir / "inversions")
-    setting = ij.fingerprint((_surroundings(), setting))
-
-    def kept(name, make):
-        path = folder / f"{ij.fingerprint((setting, name))}.npz"
-        arrays = _read(path)
-        if arrays is None:
-            arrays = make()
-            common.write_arrays(path, **arrays)
-        return arrays
-
-    return kept
-
-
-@functools.cache
-def _surroundings() -> dict:
-    folder = pathlib.Path(str(importlib.resources.files(ij)))
-    sources = {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*.py")}
-    return {
-        "source": ij.fingerprint(sources),
-        "jax": jax.__version__,
-        "device": (jax.default_backend(), jax.devices()[0].device_kind),
-        "precision": (jax.config.jax_default_matmul_precision, jax.config.jax_enable_x64),
-    }
-
-
-def _read(path):
-    """The arrays in a file; None if there is none, or not a whole one, which is then made again."""
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            return {name: file[name] for name in file.files}
-    except FileNotFoundError:
-        return None
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error):
-        common.console.print(f"{path} is not a whole result; it is made again.", style="yellow", highlight=False)
-        return None
-
-
 def require_known(flag: str, names: Sequence[str], known: Iterable[str]) -> None:
     """Raises a ValueError if a flag names something that does not exist."""
     for name in names:
@@ -242,6 +119,20 @@ def require_known(flag: str, names: Sequence[str], known: Iterable[str]) -> None
             raise ValueError(f"{flag} names {name!r}; choose of: {', '.join(known)}.")
     if not names:
         raise ValueError(f"{flag} is empty; choose of: {', '.join(known)}.")
+
+
+def numbers(flag: str, texts: Sequence[str], *, count: int | None = None, other: str = "") -> list[float]:
+    """The numbers, none negative, that a flag lists: `count` of them if given; `other` is what else it takes."""
+    try:
+        found = [float(text) for text in texts]
+    except ValueError:
+        found = []
+    if not found or not all(0 <= number < math.inf for number in found) or count not in (None, len(found)):
+        wanted = "numbers" if count is None else f"{count} numbers"
+        raise ValueError(
+            f"{flag} is {','.join(texts)!r}; give {wanted} >= 0 such as 0.5,5,50{other and ', or ' + other}."
+        )
+    return found
 
 
 def codes(representation: ij.Representation, images: Iterable[np.ndarray]) -> np.ndarray:
@@ -284,6 +175,8 @@ def markdown(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 def finish(workdir: pathlib.Path, *, results: dict, table: str, pictures: dict[str, np.ndarray]) -> None:
     """Writes results.json, table.md and the pictures, and shows the table."""
+    if "weights" in FLAGS:
+        results = {**results, "weights_fingerprint": ij.fingerprint(alexnet("fc8").params)}
     for name, picture in pictures.items():
         ij.save_image(workdir / f"{name}.png", picture)
     common.write_text(workdir / "table.md", table)

@@ -1,15 +1,16 @@
 """One restart on one image: `init`, `step`, `run`, `finish`, and `invert`, which is all four.
 
-Everything here is pure: jit it, vmap it, differentiate through it.
+Everything here is pure: jit it, vmap it, differentiate through it (in reverse, without a tolerance).
 """
 
+import functools
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import optax
 
-from invert_jax import checks, metrics, objective, optimizers
+from invert_jax import checks, metrics, objective
 from invert_jax.types import Preimage, Recipe, Representation
 
 
@@ -19,18 +20,22 @@ class State(NamedTuple):
     Attributes:
       z: the variable, as the recipe's parameterization spells an image.
       optimizer_state: the optax state.
-      step: steps made so far, int32.
+      step: steps so far, int32, also those that a descent stood still which had ended before.
       energy: `[T, 4]`: total, loss, alpha-norm term, TV term; row `t` is from before step `t + 1`.
+      stage: of the recipe's, int32; their number once the descent has ended.
+      began: the step at which the stage began, int32.
     """
 
     z: Any
     optimizer_state: Any
     step: jax.Array
     energy: jax.Array
+    stage: jax.Array
+    began: jax.Array
 
 
-def _optimizer(recipe: Recipe) -> optax.GradientTransformation:
-    return recipe.optimizer(optimizers.piecewise_constant(recipe.rates, recipe.steps))
+def _optimizer(recipe: Recipe, stage: jax.Array) -> optax.GradientTransformation:
+    return recipe.optimizer(jnp.asarray(recipe.rates, jnp.float32)[jnp.minimum(stage, len(recipe.rates) - 1)])
 
 
 def as_arrays(recipe: Recipe) -> Recipe:
@@ -72,13 +77,18 @@ def init(key: jax.Array, eq3: objective.Objective, recipe: Recipe, *, initial_im
             raise ValueError(
                 f"initial_image has shape {jnp.shape(initial_image)}, the image sought {eq3.center.shape}: resize it."
             )
-        z = spell.encode(eq3.from_image(jnp.asarray(initial_image, jnp.float32)))
+        z = spell.encode(eq3.from_image(jnp.asarray(initial_image, jnp.float32)), eq3.center, eq3.sigma)
     energy = jnp.zeros((recipe.num_steps, 4), jnp.float32)
-    return State(z, _optimizer(recipe).init(z), jnp.zeros((), jnp.int32), energy)
+    zero = jnp.zeros((), jnp.int32)
+    return State(z, _optimizer(recipe, zero).init(z), zero, energy, stage=zero, began=zero)
 
 
 def step(eq3: objective.Objective, recipe: Recipe, state: State) -> State:
-    """One gradient step on eq. 3.
+    """One gradient step on eq. 3, and on eq. 7 of Singh & Namboodiri where a parameterization holds something back.
+
+    A stage ends after its steps, or when it has converged: with a tolerance, once the mean energy of its last
+    `patience` steps is not lower by that fraction than the mean of as many before. A descent that has ended then stands
+    still.
 
     Args:
       eq3: the objective.
@@ -88,24 +98,70 @@ def step(eq3: objective.Objective, recipe: Recipe, state: State) -> State:
     Returns:
       The state after the step, the energy from before it recorded.
     """
+    spell, stage = recipe.parameterization, _shown(recipe, state)
 
     def energy(z):
-        return objective.evaluate(eq3, recipe.parameterization.decode(z))
+        compactness = recipe.lambda_compactness * spell.hidden(z, stage)
+        return objective.evaluate(eq3, spell.decode(z, eq3.center, eq3.sigma, stage), penalty=compactness)
 
     (value, terms), gradient = jax.value_and_grad(energy, has_aux=True)(state.z)
-    updates, optimizer_state = optax.with_extra_args_support(_optimizer(recipe)).update(
+    updates, optimizer_state = optax.with_extra_args_support(_optimizer(recipe, stage)).update(
         gradient, state.optimizer_state, state.z, value=value, grad=gradient, value_fn=lambda z: energy(z)[0]
     )
+    moved = optax.apply_updates(state.z, updates), optimizer_state
+    ended = state.stage == len(recipe.steps)
+    if recipe.tolerance is not None:
+        moved = jax.tree.map(lambda old, new: jnp.where(ended, old, new), (state.z, state.optimizer_state), moved)
+    energies, now = state.energy.at[state.step].set(terms), state.step + 1
+    over = now - state.began >= jnp.asarray(recipe.steps)[stage]
+    if recipe.tolerance is not None:
+        over |= _converged(recipe, energies, now, state.began)
+    over &= ~ended
     return State(
-        z=optax.apply_updates(state.z, updates),
-        optimizer_state=optimizer_state,
-        step=state.step + 1,
-        energy=state.energy.at[state.step].set(terms),
+        z=moved[0],
+        optimizer_state=moved[1],
+        step=now,
+        energy=energies,
+        stage=state.stage + over,
+        began=jnp.where(over, now, state.began),
     )
+
+
+def _shown(recipe, state):
+    """The stage whose image is seen: the last one after the end."""
+    return jnp.minimum(state.stage, len(recipe.steps) - 1)
+
+
+def _converged(recipe, energies, now, began):
+    window = 2 * recipe.patience
+    if window > recipe.num_steps:
+        return False
+    total = jax.lax.dynamic_slice_in_dim(energies[:, 0], now - window, window)
+    before, after = total.reshape(2, recipe.patience).mean(1)
+    return (now - began >= window) & (before - after <= recipe.tolerance * jnp.abs(before))
+
+
+def current_image(eq3: objective.Objective, recipe: Recipe, state: State) -> jax.Array:
+    """The image that a descent has come to, as its stage shows it.
+
+    Args:
+      eq3: the objective.
+      recipe: how it descends.
+      state: where it stands.
+
+    Returns:
+      `[H, W, C]`, 0..255, not clipped.
+    """
+    return eq3.to_image(recipe.parameterization.decode(state.z, eq3.center, eq3.sigma, _shown(recipe, state)))
+
+
+def num_evaluations(recipe: Recipe, state: State) -> jax.Array:
+    """How often the gradient has been evaluated: the steps so far, or those made when the descent ended."""
+    return jnp.where(state.stage == len(recipe.steps), state.began, state.step)
 
 
 def run(eq3: objective.Objective, recipe: Recipe, state: State, *, stop: jax.Array) -> State:
-    """Descends until step `stop`, which may be traced: one program for any number of steps.
+    """Descends until step `stop`, which may be traced, or the end: one program for any number of steps.
 
     Args:
       eq3: the objective.
@@ -114,9 +170,13 @@ def run(eq3: objective.Objective, recipe: Recipe, state: State, *, stop: jax.Arr
       stop: the step to stop before; at most `recipe.num_steps`.
 
     Returns:
-      The state at step `stop`.
+      The state at step `stop`, or at the end of the descent if that comes first.
     """
-    return jax.lax.fori_loop(state.step, stop, lambda _, s: step(eq3, recipe, s), state)
+
+    def running(state):
+        return (state.step < stop) & (state.stage < len(recipe.steps))
+
+    return jax.lax.while_loop(running, functools.partial(step, eq3, recipe), state)
 
 
 def finish(eq3: objective.Objective, recipe: Recipe, state: State) -> Preimage:
@@ -130,11 +190,14 @@ def finish(eq3: objective.Objective, recipe: Recipe, state: State) -> Preimage:
     Returns:
       A `Preimage`.
     """
-    image = eq3.to_image(recipe.parameterization.decode(state.z))
+    image = current_image(eq3, recipe, state)
     features = eq3.representation.apply(eq3.representation.params, image)
     error = metrics.relative_error(features, eq3.target, eq3.mask)
-    finite = jnp.all(jnp.isfinite(image)) & jnp.all(jnp.isfinite(features)) & jnp.all(jnp.isfinite(state.energy))
-    return Preimage(image, features, error, state.energy, finite)
+    evaluations = num_evaluations(recipe, state)
+    last = jnp.maximum(evaluations - 1, 0)
+    energy = jnp.where(jnp.arange(recipe.num_steps)[:, None] > last, state.energy[last], state.energy)
+    finite = jnp.all(jnp.isfinite(image)) & jnp.all(jnp.isfinite(features)) & jnp.all(jnp.isfinite(energy))
+    return Preimage(image, features, error, energy, finite, evaluations)
 
 
 def invert(
@@ -149,8 +212,8 @@ def invert(
 ) -> Preimage:
     """Finds one image whose features are the target: `argmin_x` of eq. 3 from one random start.
 
-    Pure: `jax.jit`, `jax.vmap` (over keys, targets, ...) and reverse- and forward-mode differentiation work. For many
-    restarts with bounded memory, use `sample`.
+    Pure: `jax.jit`, `jax.vmap` (over keys, targets, ...) and forward-mode differentiation work, and reverse-mode for a
+    recipe without a tolerance. For many restarts with bounded memory, use `sample`.
 
     Args:
       key: random key of the start.
@@ -186,6 +249,9 @@ def invert(
 @jax.jit
 def _invert(key, eq3, recipe, initial_image):
     state = init(key, eq3, recipe, initial_image=initial_image)
-    # A fixed number of steps, so that reverse-mode differentiation through the descent is defined.
-    state = jax.lax.fori_loop(0, recipe.num_steps, lambda _, s: step(eq3, recipe, s), state)
+    if recipe.tolerance is None:
+        # A fixed number of steps, so that reverse-mode differentiation through the descent is defined.
+        state = jax.lax.fori_loop(0, recipe.num_steps, lambda _, s: step(eq3, recipe, s), state)
+    else:
+        state = run(eq3, recipe, state, stop=jnp.asarray(recipe.num_steps))
     return finish(eq3, recipe, state)

@@ -27,6 +27,17 @@ def squared_distance(features: jax.Array, target: jax.Array, mask: jax.Array | N
     return jnp.sum(_masked(features - target, mask) ** 2) / _or_one(jnp.sum(_masked(target, mask) ** 2))
 
 
+def distance(features: jax.Array, target: jax.Array, mask: jax.Array | None = None) -> jax.Array:
+    """Euclidean distance in the features' own unit, `|m (y - y0)|_2`; its gradient is 0 where they agree.
+
+    Source: Singh & Namboodiri 2015, eq. 4.
+
+    >>> float(distance(jnp.array([4.0, 3.0]), jnp.array([1.0, -1.0])))
+    5.0
+    """
+    return numerics.norm(_masked(features - target, mask))
+
+
 def l1_distance(features: jax.Array, target: jax.Array, mask: jax.Array | None = None) -> jax.Array:
     """Normalized L1 distance, `|m (y - y0)|_1 / |m y0|_1`; its subgradient is 0 where they agree.
 

@@ -160,7 +160,7 @@ def check_recipe(recipe: Recipe) -> None:
 
     Raises:
       TypeError: not a recipe, or its optimizer is not a factory.
-      ValueError: an exponent, weight, sigma, rate or step count out of range.
+      ValueError: an exponent, weight, sigma, rate, tolerance or count out of range, or too few stages.
 
     >>> from invert_jax import recipes
     >>> check_recipe(dataclasses.replace(recipes.shallow(), sigma=0.0))
@@ -181,11 +181,20 @@ def check_recipe(recipe: Recipe) -> None:
             f"The recipe has {len(recipe.rates)} rates and {len(recipe.steps)} step counts; give one of each for "
             f"every stage."
         )
+    if len(recipe.steps) < recipe.parameterization.num_stages:
+        raise ValueError(
+            f"The recipe has {len(recipe.steps)} stages, but its parameterization shows everything only in stage "
+            f"{recipe.parameterization.num_stages}; give at least as many."
+        )
     if not callable(recipe.optimizer):
         raise TypeError(
             f"The optimizer is a finished {type(recipe.optimizer).__name__}; give the factory that takes the learning "
             f"rate, such as optax.adam."
         )
+    checks.require_non_negative(recipe.lambda_compactness, "lambda_compactness")
+    if recipe.tolerance is not None:
+        checks.require_non_negative(recipe.tolerance, "tolerance")
+    checks.require_count(recipe.patience, "patience")
     for rate, steps in zip(recipe.rates, recipe.steps, strict=True):
         checks.require_positive(rate, "A learning rate")
         checks.require_count(steps, "A stage's number of steps")
@@ -203,12 +212,13 @@ def _checked_mask(mask, shape):
     return jnp.asarray(mask)
 
 
-def evaluate(objective: Objective, x: jax.Array) -> tuple[jax.Array, jax.Array]:
+def evaluate(objective: Objective, x: jax.Array, *, penalty: jax.Array | float = 0.0) -> tuple[jax.Array, jax.Array]:
     """Eq. 3 at `x`.
 
     Args:
       objective: from `make`.
       x: `[H, W, C]`, the image as `(image - center) / sigma`.
+      penalty: a term of the variable's own that is added to the energy.
 
     Returns:
       The energy, and `[4]`: the energy again and its three terms, loss, alpha-norm and TV.
@@ -225,5 +235,5 @@ def evaluate(objective: Objective, x: jax.Array) -> tuple[jax.Array, jax.Array]:
     loss = objective.loss(features, objective.target, objective.mask)
     alpha = objective.lambda_alpha * regularizers.alpha_norm(x, alpha=objective.alpha)
     tv = objective.lambda_tv * regularizers.total_variation(x, beta=objective.beta)
-    total = loss + alpha + tv
+    total = loss + alpha + tv + penalty
     return total, jnp.stack([total, loss, alpha, tv])

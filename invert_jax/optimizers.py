@@ -1,4 +1,4 @@
-"""Momentum descent with a step schedule, as an optax transformation; any other one serves as well."""
+"""Momentum descent with a reset, as an optax transformation; any other one serves as well."""
 
 from typing import Any, NamedTuple
 
@@ -7,32 +7,6 @@ import jax.numpy as jnp
 import optax
 
 from invert_jax.types import Schedule
-
-
-def piecewise_constant(rates: tuple[float, ...], steps: tuple[int, ...]) -> Schedule:
-    """A rate for each stage: `rates[i]` during the `steps[i]` steps of stage `i`.
-
-    Unlike optax's schedules it takes traced rates, so new rates do not retrace.
-
-    Args:
-      rates: learning rate of each stage.
-      steps: steps of each stage; the last rate holds beyond the end.
-
-    Returns:
-      `schedule(step) -> rate`.
-
-    >>> [round(float(piecewise_constant((1.0, 0.1), (2, 3))(t)), 1) for t in range(4)]
-    [1.0, 1.0, 0.1, 0.1]
-    """
-
-    def schedule(step):
-        rate, end = jnp.asarray(rates[0], jnp.float32), 0
-        for next_rate, length in zip(rates[1:], steps, strict=False):
-            end += length
-            rate = jnp.where(step >= end, next_rate, rate)
-        return rate
-
-    return schedule
 
 
 class MomentumState(NamedTuple):

@@ -1,9 +1,11 @@
-"""How an image is spelled by the variable that is optimized: `(init, encode, decode)` of pure functions."""
+"""How an image is spelled by the variable that is optimized: `(init, encode, decode, hidden)` of pure functions."""
+
+import dataclasses
 
 import jax
 import jax.numpy as jnp
 
-from invert_jax import numerics
+from invert_jax import checks, numerics, pyramid
 from invert_jax.types import Parameterization
 
 
@@ -12,9 +14,97 @@ def _random_start(key, image_shape):
     return noise / numerics.norm(noise)
 
 
-def _identity(x):
+def _itself(x, *context):
+    del context
     return x
 
 
-pixels = Parameterization(_random_start, _identity, _identity)
+def _nothing(z, stage):
+    del z, stage
+    return jnp.zeros(())
+
+
+pixels = Parameterization(_random_start, _itself, _itself, _nothing)
 """The image itself; starts from normal noise of unit Euclidean norm (Mahendran & Vedaldi 2015, section 2)."""
+
+
+BOUND = 127.5
+"""B of eq. 1, gray levels about the middle of 0..255: every picture that can be shown, and no other."""
+
+_START = 0.1  # standard deviation of I_pre at the start: noise of 6 gray levels
+_NEAREST = 1e-3  # gray levels from an end of the range, where `encode` stops: at the end itself I_pre is infinite
+
+
+def bounded(z: jax.Array) -> jax.Array:
+    """Eq. 1: `I_r = 2 B sigmoid(I_pre) - B`, written as `B tanh(I_pre / 2)`, which has no overflow.
+
+    Args:
+      z: I_pre, any shape.
+
+    Returns:
+      I_r, gray levels about the middle of the range, in -B..B.
+
+    Source: Singh & Namboodiri 2015, eq. 1.
+
+    >>> bounded(jnp.array([-1e4, 0.0, 1e4])).tolist()
+    [-127.5, 0.0, 127.5]
+    """
+    return BOUND * jnp.tanh(z / 2)
+
+
+def switched_pyramid(*, num_levels: int = 6) -> Parameterization:
+    """The range-constrained image seen through a switched Laplacian pyramid, coarse to fine (eqs. 1-3).
+
+    The variable is I_pre, `[H, W, C]`. Stage 0 shows the coarsest level of I_r alone, each stage one more; from stage
+    K - 1 on, all of it. `hidden` is D of eq. 6, `|I_r - I_in|_2`.
+
+    Args:
+      num_levels: K; the paper's is 6. With 1 there is the range constraint alone.
+
+    Returns:
+      A `Parameterization`, equal to any other with the same K, so that nothing compiles anew.
+
+    Raises:
+      ValueError: `num_levels` is not a positive whole number.
+
+    Source: Singh & Namboodiri 2015, sections 3.1-3.4.
+
+    >>> spell = switched_pyramid(num_levels=3)
+    >>> z = spell.init(jax.random.key(0), (8, 8, 1))
+    >>> float(spell.hidden(z, 0)) > 10, float(spell.hidden(z, 2))
+    (True, 0.0)
+    """
+    checks.require_count(num_levels, "num_levels")
+    return Parameterization(_pyramid_start, _unbounded, _Seen(num_levels), _HeldBack(num_levels), num_stages=num_levels)
+
+
+def _pyramid_start(key, image_shape):
+    return _START * jax.random.normal(key, image_shape, jnp.float32)
+
+
+def _unbounded(x, center, sigma):
+    largest = 1 - _NEAREST / BOUND
+    return 2 * jnp.arctanh(jnp.clip((center + sigma * x) / BOUND - 1, -largest, largest))
+
+
+@dataclasses.dataclass(frozen=True)
+class _Seen:
+    """Eqs. 2-3: `decode`, hashable by value."""
+
+    num_levels: int
+
+    def __call__(self, z, center, sigma, stage):
+        shown = pyramid.at_stage(bounded(z), stage, num_levels=self.num_levels)
+        return (BOUND + shown - center) / sigma
+
+
+@dataclasses.dataclass(frozen=True)
+class _HeldBack:
+    """Eq. 6: `hidden`, hashable by value."""
+
+    num_levels: int
+
+    def __call__(self, z, stage):
+        image = bounded(z)
+        rest = image - pyramid.at_stage(image, stage, num_levels=self.num_levels)
+        return numerics.norm(jnp.where(stage < self.num_levels - 1, rest, 0))  # exactly 0, whatever was rounded

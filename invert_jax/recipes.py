@@ -1,5 +1,9 @@
 """The papers' settings as frozen data, the source beside each number. Change one with `dataclasses.replace`."""
 
+import functools
+
+import optax
+
 from invert_jax import checks, layers, losses, objective, optimizers, parameterizations
 from invert_jax.types import Recipe, Representation
 
@@ -97,6 +101,81 @@ def shallow(*, lambda_tv: float = 5.0) -> Recipe:
     800
     """
     return mahendran_vedaldi(lambda_tv=lambda_tv, stages=SHALLOW_STAGES)
+
+
+COARSE_STAGE = (0.03, 200)
+"""(rate, steps at most) of the pyramid's stages that hide something; the rate is of I_pre, a unit of 64 gray levels."""
+
+FINE_STAGES = ((0.03, 600), (0.01, 600), (0.003, 600))
+"""(rate, steps at most) of the pyramid's last stages, which show everything."""
+
+_LAMBDA_COMPACTNESS = (0.001, 8), (0.01, 4), (0.1, 4), (1.0, 4)  # section 5: layers 1-8, 9-12, 13-16, the rest
+_adam = functools.partial(optax.adam, b2=0.99)
+
+
+def laplacian_pyramid(
+    layer: str | None = None,
+    *,
+    num_levels: int = 6,
+    lambda_compactness: float | None = None,
+    coarse_stage: tuple[float, int] = COARSE_STAGE,
+    fine_stages: tuple[tuple[float, int], ...] = FINE_STAGES,
+    tolerance: float | None = 0.01,
+    patience: int = 25,
+) -> Recipe:
+    """Eq. 7 on a range-constrained, switched Laplacian pyramid, coarse to fine, each stage to convergence.
+
+    The paper gives the number of levels and the weights of compactness. It leaves open the optimizer, its rates, the
+    kernel, the start and what convergence is; those are ours.
+
+    Args:
+      layer: one of CNN-A's 20 layers, which decides the weight of compactness; None is anything else, with weight 0.
+      num_levels: K; the paper's is 6.
+      lambda_compactness: lambda_D; None is 0.001 for conv1..norm2, 0.01 for conv3..relu4, 0.1 for conv5..fc6, 1 for
+        relu6..fc8, and 0 without a layer.
+      coarse_stage: `(rate, steps at most)` of each of the K - 1 stages that show coarse levels alone.
+      fine_stages: `(rate, steps at most)` of the stages that show everything, one after the other.
+      tolerance: a stage has converged when `patience` steps lowered the mean energy by less than this fraction of it;
+        None makes every step.
+      patience: how many steps that is.
+
+    Returns:
+      A `Recipe`.
+
+    Raises:
+      ValueError: an unknown layer, a count, rate or weight out of range, or no fine stage.
+
+    Source: Singh & Namboodiri 2015, eqs. 1-7 and section 5.
+
+    >>> laplacian_pyramid("conv5").lambda_compactness, len(laplacian_pyramid(num_levels=2).rates)
+    (0.1, 4)
+    """
+    if layer is not None:
+        checks.require_choice(layer, layers.NAMES, "CNN-A layer")
+    if not fine_stages:
+        raise ValueError("fine_stages is empty; give one (rate, steps) or more, or the finest level is never shown.")
+    if lambda_compactness is None:
+        by_layer = [value for value, count in _LAMBDA_COMPACTNESS for _ in range(count)]
+        lambda_compactness = 0.0 if layer is None else by_layer[layers.NAMES.index(layer)]
+    parameterization = parameterizations.switched_pyramid(num_levels=num_levels)
+    stages = (*[coarse_stage] * (num_levels - 1), *fine_stages)
+    recipe = Recipe(
+        rates=tuple(rate for rate, _ in stages),
+        steps=tuple(steps for _, steps in stages),
+        lambda_tv=0.0,
+        lambda_alpha=0.0,
+        sigma=None,
+        alpha=6.0,
+        beta=2.0,
+        loss=losses.distance,
+        optimizer=_adam,
+        parameterization=parameterization,
+        lambda_compactness=lambda_compactness,
+        tolerance=tolerance,
+        patience=patience,
+    )
+    objective.check_recipe(recipe)
+    return recipe
 
 
 def default(representation_or_layer: Representation | str) -> Recipe:

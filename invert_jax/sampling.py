@@ -23,9 +23,9 @@ AXIS = "restarts"
 _CHUNK_SIZE = {"cpu": 4}
 _ACCELERATOR_CHUNK_SIZE = 32
 
-_STATES = inversion.State._make((0, 0, None, 0))  # vmap axes: all restarts keep one step count
+_STATES = inversion.State._make((0, 0, None, 0, 0, 0))  # vmap axes: all restarts keep one step count
 _SHARDED, _COPIED = PartitionSpec(AXIS), PartitionSpec()
-_STATE_SPECS = inversion.State._make((_SHARDED, _SHARDED, _COPIED, _SHARDED))
+_STATE_SPECS = inversion.State._make((_SHARDED, _SHARDED, _COPIED, _SHARDED, _SHARDED, _SHARDED))
 
 
 class Progress(NamedTuple):
@@ -34,7 +34,7 @@ class Progress(NamedTuple):
     Attributes:
       num_restarts: restarts of the whole call, R.
       restarts: indices of the restarts of this chunk.
-      step: steps they have made.
+      step: steps they have made, or stood still after their descent had ended.
       energy: `[len(restarts), 4]`, total, loss, alpha-norm and TV terms at the last step; zeros before the first.
       image: `[len(restarts), H, W, C]`, 0..255.
     """
@@ -114,7 +114,8 @@ def sample(
     found, width = [], chunk_size * mesh.size
     for first in range(0, num_restarts, width):
         restarts = range(first, min(first + width, num_restarts))
-        states = _init(key, first + np.arange(width, dtype=np.int32), eq3, recipe, initial_image, mesh=mesh)
+        indices = first + np.arange(width, dtype=np.int32)
+        states = _init(key, indices, np.int32(num_restarts), eq3, recipe, initial_image, mesh=mesh)
         for stop in range(0, recipe.num_steps, callback_every) if callback else ():
             states = _run(eq3, recipe, states, stop, mesh=mesh)
             _report(callback, num_restarts, restarts, eq3, recipe, states)
@@ -131,33 +132,41 @@ def _first(count, chunk):
 
 def _report(callback, num_restarts, restarts, eq3, recipe, states):
     count, step = len(restarts), int(states.step)
-    energy = np.asarray(states.energy[:, max(step - 1, 0)])[:count]
-    callback(Progress(num_restarts, restarts, step, energy, np.asarray(_images(eq3, recipe, states.z))[:count]))
+    made = np.asarray(inversion.num_evaluations(recipe, states))[:count]
+    energy = np.asarray(states.energy)[np.arange(count), np.maximum(made - 1, 0)]
+    callback(Progress(num_restarts, restarts, step, energy, np.asarray(_images(eq3, recipe, states))[:count]))
 
 
 @functools.partial(jax.jit, static_argnames="mesh")
-def _init(key, indices, eq3, recipe, initial_image, *, mesh):
-    def start(key, index, eq3, recipe, initial_image):
-        return inversion.init(jax.random.fold_in(key, index), eq3, recipe, initial_image=initial_image)
+def _init(key, indices, num_restarts, eq3, recipe, initial_image, *, mesh):
+    def start(key, index, num_restarts, eq3, recipe, initial_image):
+        state = inversion.init(jax.random.fold_in(key, index), eq3, recipe, initial_image=initial_image)
+        # What pads the chunk has ended from the start, so that no one waits for it.
+        return state._replace(stage=jnp.where(index < num_restarts, state.stage, len(recipe.steps)))
 
-    batched = jax.vmap(start, in_axes=(None, 0, None, None, None), out_axes=_STATES)
+    batched = jax.vmap(start, in_axes=(None, 0, None, None, None, None), out_axes=_STATES)
     return jax.shard_map(
         batched,
         mesh=mesh,
-        in_specs=(_COPIED, _SHARDED, _COPIED, _COPIED, _COPIED),
+        in_specs=(_COPIED, _SHARDED, _COPIED, _COPIED, _COPIED, _COPIED),
         out_specs=_STATE_SPECS,
         check_vma=False,
-    )(key, indices, eq3, recipe, initial_image)
+    )(key, indices, num_restarts, eq3, recipe, initial_image)
 
 
 @functools.partial(jax.jit, static_argnames="mesh", donate_argnames="states")
 def _run(eq3, recipe, states, stop, *, mesh):
-    def advance(eq3, recipe, state, stop):
-        return inversion.run(eq3, recipe, state, stop=stop)
+    step = jax.vmap(inversion.step, in_axes=(None, None, _STATES), out_axes=_STATES)
 
-    batched = jax.vmap(advance, in_axes=(None, None, _STATES, None), out_axes=_STATES)
+    def advance(eq3, recipe, states, stop):
+        def running(states):  # a restart that has ended stands still until all on this device have
+            return (states.step < stop) & jnp.any(states.stage < len(recipe.steps))
+
+        states = jax.lax.while_loop(running, functools.partial(step, eq3, recipe), states)
+        return states._replace(step=jnp.asarray(stop, jnp.int32))
+
     return jax.shard_map(
-        batched,
+        advance,
         mesh=mesh,
         in_specs=(_COPIED, _COPIED, _STATE_SPECS, _COPIED),
         out_specs=_STATE_SPECS,
@@ -174,5 +183,5 @@ def _finish(eq3, recipe, states, *, mesh):
 
 
 @jax.jit
-def _images(eq3, recipe, z):
-    return jax.vmap(lambda z: eq3.to_image(recipe.parameterization.decode(z)))(z)
+def _images(eq3, recipe, states):
+    return jax.vmap(inversion.current_image, in_axes=(None, None, _STATES))(eq3, recipe, states)

@@ -27,8 +27,8 @@ Loss = Callable[[Features, Features, jax.Array | None], jax.Array]
 Schedule = Callable[[jax.Array], jax.Array]
 """`schedule(step) -> learning rate`, as in optax."""
 
-OptimizerFactory = Callable[[Schedule], Any]
-"""`factory(learning_rate) -> optax.GradientTransformation`, as `optax.adam` and `optax.sgd` are."""
+OptimizerFactory = Callable[[Any], Any]
+"""`factory(learning_rate) -> optax.GradientTransformation` for a scalar rate, as `optax.adam` and `optax.sgd` are."""
 
 
 _STATIC = {"static": True}
@@ -77,19 +77,24 @@ def _apply(representation, image):
 
 
 class Parameterization(NamedTuple):
-    """How an image is spelled by the variable `z` that is optimized; pure functions at module level.
+    """How an image is spelled by the variable `z` that is optimized; pure functions.
 
-    The image is handed over as `x = (image - center) / sigma`, of about unit Euclidean norm.
+    The image is handed over as `x = (image - center) / sigma`, of about unit Euclidean norm. What it shows may depend
+    on the stage of the descent, an int32 from 0, which may be traced; from some stage on it shows everything.
 
     Attributes:
       init: `init(key, image_shape) -> z`, a random start.
-      encode: `encode(x) -> z`, so that `decode(encode(x))` is `x`.
-      decode: `decode(z) -> x [H, W, C]`.
+      encode: `encode(x, center, sigma) -> z`, so that at the last stage `decode(encode(x))` is `x`.
+      decode: `decode(z, center, sigma, stage) -> x [H, W, C]`.
+      hidden: `hidden(z, stage) -> scalar`, the Euclidean norm of what the stage holds back, in gray levels.
+      num_stages: how many stages it takes to show everything.
     """
 
     init: Callable[[jax.Array, tuple[int, ...]], Any]
-    encode: Callable[[jax.Array], Any]
-    decode: Callable[[Any], jax.Array]
+    encode: Callable[[jax.Array, jax.Array, jax.Array], Any]
+    decode: Callable[[Any, jax.Array, jax.Array, jax.Array], jax.Array]
+    hidden: Callable[[Any, jax.Array], jax.Array]
+    num_stages: int = 1
 
 
 @jax.tree_util.register_dataclass
@@ -101,16 +106,21 @@ class Recipe:
 
     Attributes:
       rates: learning rate of each stage.
-      steps: number of steps of each stage (static).
+      steps: number of steps of each stage, at most, if there is a tolerance (static).
       lambda_tv: weight of TV^beta in eq. 3's units, where the image has about unit norm.
       lambda_alpha: weight of the alpha-norm in the same units; None follows the balancing rule of section 2.
       sigma: Euclidean norm of a typical centered image; None is 68.92 sqrt(H W C).
       alpha: exponent of the alpha-norm (static).
       beta: exponent of TV^beta (static).
       loss: compares features with their target (static).
-      optimizer: makes the optax transformation from a learning-rate schedule, as `optax.adam` does (static, compared by
+      optimizer: makes the optax transformation from the stage's rate, a scalar, as `optax.adam` does; its state goes on
+        from stage to stage, but `momentum_descent` drops its momentum where the rate changes (static, compared by
         identity: build a `functools.partial(optax.adam, b1=0.8)` once, at module level, or each one compiles anew).
       parameterization: how the image is spelled (static).
+      lambda_compactness: weight of what the parameterization holds back, per gray level; 0 for pixels.
+      tolerance: a stage ends early when `patience` steps lowered the mean energy by less than this fraction of it; None
+        makes all steps.
+      patience: how many steps that is (static).
     """
 
     rates: tuple[float, ...]
@@ -123,6 +133,9 @@ class Recipe:
     loss: Loss = dataclasses.field(metadata=_STATIC)
     optimizer: OptimizerFactory = dataclasses.field(metadata=_STATIC)
     parameterization: Parameterization = dataclasses.field(metadata=_STATIC)
+    lambda_compactness: float = 0.0
+    tolerance: float | None = None
+    patience: int = dataclasses.field(default=50, metadata=_STATIC)
 
     @property
     def num_steps(self) -> int:
@@ -139,8 +152,10 @@ class Preimage:
       image: `[H, W, C]`, intensity 0..255, not clipped.
       features: `[F...]`, the representation of `image`.
       error: relative error `|m (features - target)| / |m target|`, a scalar.
-      energy: `[T, 4]`: total, loss, alpha-norm term, TV term, each before the step of that row.
+      energy: `[T, 4]`: total, loss, alpha-norm term, TV term, each before the step of that row; the last one repeated
+        from where the descent stopped. The total also holds the compactness term of a parameterization that has one.
       finite: whether image, features and every energy are finite; leave out a restart that is not.
+      evaluations: how often the gradient was evaluated before the descent stopped, int32: T without a tolerance.
     """
 
     image: jax.Array
@@ -148,3 +163,4 @@ class Preimage:
     error: jax.Array
     energy: jax.Array
     finite: jax.Array
+    evaluations: jax.Array

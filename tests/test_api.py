@@ -27,16 +27,19 @@ POSITIONAL_DEFAULTS = {
     ("alexnet", "params"),  # None is the bundled network
     ("from_function", "params"),  # () for a function without weights
     ("norm", "axis"),  # as in NumPy
+    ("laplacian_pyramid", "layer"),  # None is any other representation
     ("sample_image", "name"),
     ("verify", "sha256"),  # None is the published hash
 }
-MASKED = {"squared_distance", "l1_distance", "inner_product", "activation", "relative_error"}
+MASKED = {"squared_distance", "distance", "l1_distance", "inner_product", "activation", "relative_error"}
 
 # Without an example of their own: `invert`, whose parts they are, has it; or they need a file that is not here.
 WITHOUT_EXAMPLE = {
+    "current_image",
     "finish",
     "init",
     "make",  # shown by `evaluate`
+    "num_evaluations",
     "of",  # shown by `receptive_field.alexnet`
     "read_mat",
     "run",
@@ -225,6 +228,7 @@ def test_preimage_fields():
         "error",
         "energy",
         "finite",
+        "evaluations",
     ]
 
 
@@ -298,11 +302,19 @@ def test_what_may_change_is_a_leaf_and_what_shapes_the_graph_is_not():
 
     assert static(ij.Representation) == {"apply"}
     assert static(ij.Preimage) == set()
-    assert static(ij.Recipe) == {"steps", "alpha", "beta", "loss", "optimizer", "parameterization"}
+    assert static(ij.Recipe) == {
+        "steps",
+        "alpha",
+        "beta",
+        "loss",
+        "optimizer",
+        "parameterization",
+        "patience",
+    }
     assert static(ij.objective.Objective) == {"alpha", "beta", "loss"}
 
 
-@pytest.mark.parametrize("name", ["mahendran_vedaldi", "shallow", "for_layer", "default"])
+@pytest.mark.parametrize("name", ["mahendran_vedaldi", "shallow", "for_layer", "default", "laplacian_pyramid"])
 def test_recipes_are_hashable_data(name):
     arguments = ("conv1",) if name in ("for_layer", "default") else ()
     first, second = (getattr(ij.recipes, name)(*arguments) for _ in range(2))
@@ -310,7 +322,7 @@ def test_recipes_are_hashable_data(name):
 
 
 SMALL_RECORDS = (
-    ij.inversion.State("z", "optimizer_state", "step", "energy"),
+    ij.inversion.State("z", "optimizer_state", "step", "energy", "stage", "began"),
     ij.layers.CNN_A[0],
     ij.parameterizations.pixels,
     ij.receptive_field.alexnet()[0],

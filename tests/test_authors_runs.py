@@ -184,8 +184,14 @@ def test_one_step_from_recorded_images(name):
         optimizer_state = ij.optimizers.MomentumState(
             jnp.int32(k), jnp.asarray(momentum / sigma), jnp.float32(rates[k - 1] if k else 0)
         )
+        stage, began = np.sum(rates[1 : k + 1] != rates[:k]), np.flatnonzero(rates == rates[k])[0]
         start = ij.inversion.State(
-            jnp.asarray(run.x[k] / sigma), optimizer_state, jnp.int32(k), jnp.zeros((len(rates), 4))
+            jnp.asarray(run.x[k] / sigma),
+            optimizer_state,
+            step=jnp.int32(k),
+            energy=jnp.zeros((len(rates), 4)),
+            stage=jnp.int32(stage),
+            began=jnp.int32(began),
         )
         after = step(run.objective, run.recipe, start)
         found = np.asarray(after.z, np.float64) * float(run.golden["x0_sigma"])

@@ -18,7 +18,7 @@ from absl import flags
 from absl.testing import flagsaver
 
 import invert_jax as ij
-from experiments import reproduction
+from experiments import kept, reproduction
 
 RUNNERS = pathlib.Path(reproduction.__file__).parent / "mahendran_vedaldi"
 DEEP = (4e-3, 100), (4e-4, 200), (4e-5, 100)
@@ -89,7 +89,8 @@ def asked(monkeypatch):
         calls.append((recipe, mask))
         image = 128 + 40 * np.asarray(jax.random.normal(key, image_shape))
         error = np.float32(0.1) + 0.1 * np.asarray(jax.random.uniform(key))
-        return ij.Preimage(image, target, error, np.ones((recipe.num_steps, 4), np.float32), np.asarray(True))
+        energy = np.ones((recipe.num_steps, 4), np.float32)
+        return ij.Preimage(image, target, error, energy, np.asarray(True), np.int32(recipe.num_steps))
 
     monkeypatch.setattr(ij, "invert", invert)
     return calls
@@ -154,12 +155,12 @@ def test_runner(case, asked, photographs, tmp_path):
 
 
 def test_figure6_descends(photographs, tmp_path, monkeypatch):
-    inverter = reproduction.inverter
+    inverter = kept.inverter
 
     def short(workdir, representation, recipe):
         return inverter(workdir, representation, dataclasses.replace(recipe, rates=(4e-3,), steps=(60,)))
 
-    monkeypatch.setattr(reproduction, "inverter", short)
+    monkeypatch.setattr(kept, "inverter", short)
     results = run("figure6", tmp_path, f"--images={photographs}", "--layers=conv1")
     assert results["finite"] == {"conv1": [True]}
     (path,) = tmp_path.glob("inversions/*.npz")
@@ -233,6 +234,8 @@ def test_green_takes_the_least_green(asked, photographs, tmp_path):
         ("table3", ("--lambdas=small",), ("--lambdas", "small", "bold")),
         ("table3", ("--lambdas=",), ("--lambdas", "bold")),
         ("table3", ("--lambdas=-1",), ("--lambdas", ">= 0")),
+        ("figure7", ("--lambdas=nan,1,1,1",), ("--lambdas", "4 numbers >= 0")),
+        ("figure7", ("--lambdas=1,1,1",), ("--lambdas", "4 numbers >= 0")),
         ("figure1", ("--images=",), ("--images", "no photographs")),
     ],
 )
@@ -310,7 +313,7 @@ def test_percent_leaves_out_what_is_not_finite():
 
 def test_what_surrounds_an_inversion_names_it_too(asked, photographs, tmp_path, monkeypatch):
     run("figure11", tmp_path, f"--images={photographs}", "--num_images=1")
-    monkeypatch.setattr(reproduction, "_surroundings", lambda: {"jax": "another"})
+    monkeypatch.setattr(kept, "surroundings", lambda: {"jax": "another"})
     run("figure11", tmp_path, f"--images={photographs}", "--num_images=1")
     assert len(asked) == 2 == len(list(tmp_path.glob("inversions/*.npz")))
 

@@ -1,4 +1,4 @@
-"""Momentum descent with its schedule and reset, against the same rule written in NumPy."""
+"""Momentum descent and its reset, against the same rule written in NumPy."""
 
 import dataclasses
 
@@ -27,7 +27,8 @@ def by_hand(x, rates, steps, decay):
 
 
 def descend(x, rates, steps, **options):
-    descent = optimizers.momentum_descent(optimizers.piecewise_constant(rates, steps), **options)
+    rate_at = jnp.concatenate([jnp.full(count, rate) for rate, count in zip(rates, steps, strict=True)])
+    descent = optimizers.momentum_descent(lambda step: rate_at[step], **options)
 
     def step(carry, _):
         x, state = carry
@@ -83,12 +84,6 @@ def test_variables_may_be_trees():
     assert all(np.all(np.asarray(leaf) == -0.5) for leaf in jax.tree.leaves(update))
 
 
-def test_piecewise_constant_follows_the_stages_and_holds_the_last_rate():
-    schedule = optimizers.piecewise_constant((0.4, 0.3, 0.2), (2, 1, 3))
-    np.testing.assert_allclose([schedule(t) for t in range(9)], [0.4, 0.4, 0.3] + [0.2] * 6, rtol=1e-6)
-    np.testing.assert_allclose(jax.vmap(schedule)(jnp.arange(4)), [0.4, 0.4, 0.3, 0.2], rtol=1e-6)
-
-
 def test_new_rates_do_not_retrace():
     traces = []
 
@@ -99,20 +94,6 @@ def test_new_rates_do_not_retrace():
 
     for rates in [(0.05, 0.005), (0.02, 0.001)]:
         np.testing.assert_allclose(final(rates), by_hand(START, rates, (3, 4), 0.9)[-1], rtol=1e-4, atol=1e-5)
-    assert len(traces) == 1
-
-
-def test_new_rates_in_a_recipe_do_not_retrace():
-    traces = []
-
-    @jax.jit
-    def rate_at(recipe, step):
-        traces.append(recipe)
-        return optimizers.piecewise_constant(recipe.rates, recipe.steps)(step)
-
-    for first, second in [(0.5, 0.25), (0.125, 0.0625)]:
-        recipe = ij.recipes.mahendran_vedaldi(stages=((first, 2), (second, 3)))
-        assert [float(rate_at(recipe, t)) for t in range(5)] == [first] * 2 + [second] * 3
     assert len(traces) == 1
 
 

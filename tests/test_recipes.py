@@ -64,9 +64,9 @@ def test_numbers_are_leaves_and_the_rest_is_static_and_hashable():
     one, two = recipes.for_layer("conv1"), recipes.for_layer("fc8")
     assert hash(jax.tree.structure(one)) == hash(jax.tree.structure(two))
     assert jax.tree.structure(one) == jax.tree.structure(two)
-    assert sorted(jax.tree.leaves(one)) == sorted([0.5, 4e-3, 4e-4, 4e-5])
+    assert sorted(jax.tree.leaves(one)) == sorted([0.5, 4e-3, 4e-4, 4e-5, 0.0])
     full = dataclasses.replace(one, lambda_alpha=1.0, sigma=2.0)
-    assert len(jax.tree.leaves(full)) == 6
+    assert len(jax.tree.leaves(full)) == 7
     for change in ({"beta": 1.0}, {"alpha": 2.0}, {"steps": (1, 2, 3)}, {"loss": ij.losses.l1_distance}):
         assert jax.tree.structure(dataclasses.replace(one, **change)) != jax.tree.structure(one)
 
@@ -98,3 +98,44 @@ def test_numbers_out_of_range(options, match):
 def test_unknown_layer_lists_the_layers(make):
     with pytest.raises(ValueError, match=r"Unknown CNN-A layer 'conv6'; choose one of: conv1, relu1, .*, fc8\.$"):
         make("conv6")
+
+
+LAMBDA_COMPACTNESS = {
+    **dict.fromkeys(("conv1", "relu1", "pool1", "norm1", "conv2", "relu2", "pool2", "norm2"), 0.001),
+    **dict.fromkeys(("conv3", "relu3", "conv4", "relu4"), 0.01),
+    **dict.fromkeys(("conv5", "relu5", "pool5", "fc6"), 0.1),
+    **dict.fromkeys(("relu6", "fc7", "relu7", "fc8"), 1.0),
+}
+
+
+@pytest.mark.parametrize("layer", LAMBDA_COMPACTNESS)
+def test_laplacian_pyramid_carries_section_5s_compactness(layer):
+    recipe = recipes.laplacian_pyramid(layer)
+    assert recipe.lambda_compactness == LAMBDA_COMPACTNESS[layer]
+    assert (recipe.lambda_tv, recipe.lambda_alpha) == (0, 0)
+    assert recipe.loss is ij.losses.distance
+    assert recipe.parameterization == ij.parameterizations.switched_pyramid(num_levels=6)
+
+
+def test_laplacian_pyramid_has_a_stage_for_every_level():
+    recipe = recipes.laplacian_pyramid(num_levels=3, coarse_stage=(0.5, 7), fine_stages=((0.2, 5), (0.1, 4)))
+    assert (recipe.rates, recipe.steps) == ((0.5, 0.5, 0.2, 0.1), (7, 7, 5, 4))
+    assert recipe.lambda_compactness == 0
+    assert recipe.parameterization == ij.parameterizations.switched_pyramid(num_levels=3)
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"layer": "conv9"}, "conv9"),
+        ({"num_levels": 0}, "num_levels"),
+        ({"lambda_compactness": -1.0}, "lambda_compactness"),
+        ({"fine_stages": ()}, "fine_stages"),
+        ({"tolerance": -0.1}, "tolerance"),
+        ({"patience": 0}, "patience"),
+        ({"coarse_stage": (0.0, 5)}, "learning rate"),
+    ],
+)
+def test_laplacian_pyramid_refuses(options, said):
+    with pytest.raises(ValueError, match=said):
+        recipes.laplacian_pyramid(**options)

@@ -2,6 +2,8 @@
 
     python -m experiments.mahendran_vedaldi.figure6 --images=photograph.jpg
 
+Took 19 minutes on two CPU cores that had other work, without flags.
+
 One restart a layer by `recipes.for_layer`, Table 3's bold row: lambda_V 0.5 for conv1..relu2, 5 for pool2..relu4, 50
 for conv5..fc8; clipped to 0..255. In the paper the first layers are all but invertible, every convolutional layer
 keeps a faithful if increasingly fuzzy picture, and the fully connected ones give back parts like those of the
@@ -12,7 +14,7 @@ import numpy as np
 from absl import flags
 
 import invert_jax as ij
-from experiments import common, reproduction
+from experiments import common, kept, reproduction
 
 FLAGS = flags.FLAGS
 
@@ -33,7 +35,7 @@ def main() -> None:
 
     found = {}
     for layer in reproduction.track(FLAGS.layers, "layers"):
-        invert = reproduction.inverter(workdir, reproduction.alexnet(layer), ij.recipes.for_layer(layer))
+        invert = kept.inverter(workdir, reproduction.alexnet(layer), ij.recipes.for_layer(layer))
         found[layer] = [invert(photo.image) for photo in photographs]
     errors = {
         layer: np.concatenate([inversion.error for inversion in inversions]) for layer, inversions in found.items()

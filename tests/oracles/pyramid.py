@@ -27,11 +27,11 @@ def expansion(size):
 
 def both_ways(matrix, image):
     rows, columns = matrix(image.shape[0]), matrix(image.shape[1])
-    return np.einsum("ih,jw,hwc->ijc", rows, columns, image)
+    return np.einsum("ih,jw,hwc->ijc", rows, columns, image, optimize=True)
 
 
 def expand(image, shape):
-    return np.einsum("ih,jw,hwc->ijc", expansion(shape[0]), expansion(shape[1]), image)
+    return np.einsum("ih,jw,hwc->ijc", expansion(shape[0]), expansion(shape[1]), image, optimize=True)
 
 
 def decompose(image, num_levels):
