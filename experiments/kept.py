@@ -8,6 +8,7 @@ import functools
 import importlib.metadata
 import importlib.resources
 import pathlib
+import time
 import zipfile
 import zlib
 from collections.abc import Callable
@@ -30,11 +31,17 @@ class Inversion(NamedTuple):
       image: `[R, H, W, C]`, 0..255, not clipped.
       error: `[R]`, relative; NaN for a restart that left the finite numbers.
       finite: `[R]`.
+      evaluations: `[R]`, of the gradient.
+      energy: `[R, T]`, total, before each step.
+      seconds: `[R]`, what it took; the first of a kind compiles.
     """
 
     image: np.ndarray
     error: np.ndarray
     finite: np.ndarray
+    evaluations: np.ndarray
+    energy: np.ndarray
+    seconds: np.ndarray
 
 
 def inverter(workdir: pathlib.Path, representation: ij.Representation, recipe: ij.Recipe) -> Callable[..., Inversion]:
@@ -54,9 +61,17 @@ def inverter(workdir: pathlib.Path, representation: ij.Representation, recipe: i
     def invert(image, *, num_restarts=1, mask=None):
         def restart(key):
             target = representation(image)
+            began = time.monotonic()
             found = ij.invert(key, representation, target, recipe, image_shape=image.shape, mask=mask)
-            image_, error, finite = jax.device_get((found.image, found.error, found.finite))
-            return {"image": image_, "error": error if finite else np.float32(np.nan), "finite": finite}
+            found = jax.device_get(found)
+            return {
+                "image": found.image,
+                "error": found.error if found.finite else np.float32(np.nan),
+                "finite": found.finite,
+                "evaluations": found.evaluations,
+                "energy": found.energy[:, 0],
+                "seconds": np.float32(time.monotonic() - began),
+            }
 
         key = jax.random.fold_in(jax.random.key(FLAGS.seed), zlib.crc32(np.ascontiguousarray(image).tobytes()))
         restarts = [

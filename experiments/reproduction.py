@@ -146,6 +146,40 @@ def codes(representation: ij.Representation, images: Iterable[np.ndarray]) -> np
     return np.stack([code(image) for image in images])
 
 
+def define_scale_flag() -> None:
+    """Defines the flag of the photographs that give errors their scale."""
+    flags.DEFINE_integer(
+        "num_scale_images", 100, "Photographs whose codes give the scale N_Phi; all, if there are fewer."
+    )
+
+
+def scale_photographs() -> list[np.ndarray]:
+    """The photographs, of AlexNet's size, whose codes give the scale N_Phi."""
+    count = min(FLAGS.num_scale_images, num_photographs())
+    if count < 2:
+        raise ValueError(
+            f"Errors are scaled by distances between photographs; --num_scale_images or --images gives {count}."
+        )
+    return [photo.image for photo in photographs(size=ALEXNET_SIZE, gray=False, count=count)]
+
+
+def text_errors(
+    representation: ij.Representation,
+    restored: Sequence[np.ndarray],
+    images: Sequence[np.ndarray],
+    scale_by: Sequence[np.ndarray],
+) -> np.ndarray:
+    """The text's error of each restored image, `[N]`; NaN for one that is not finite."""
+    features, targets, scale = (codes(representation, some) for some in (restored, images, scale_by))
+    return np.asarray(ij.metrics.normalized_errors(features, targets, scale=scale).text)
+
+
+def coarse_difference(image: np.ndarray, reference: np.ndarray) -> float:
+    """Root mean square difference, in gray levels, of the three coarsest of six levels of two pictures."""
+    coarse = ij.pyramid.at_stage(np.asarray(image - reference, np.float32), 2, num_levels=6)
+    return float(np.sqrt(np.mean(np.asarray(coarse) ** 2)))
+
+
 def track(jobs: Sequence, description: str) -> Iterable:
     """The jobs, with a progress bar."""
     return rich.progress.track(jobs, description=description, console=common.console)

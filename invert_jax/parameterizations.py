@@ -21,7 +21,7 @@ def _itself(x, *context):
 
 def _nothing(z, stage):
     del z, stage
-    return jnp.zeros(())
+    return jnp.zeros((), jnp.float32)
 
 
 pixels = Parameterization(_random_start, _itself, _itself, _nothing)

@@ -5,17 +5,15 @@ recorded and compared with the paper's settings, and noise is handed back. One r
 """
 
 import dataclasses
-import importlib
-import json
+import functools
 import math
 import pathlib
 from typing import NamedTuple
 
-import jax
 import numpy as np
 import pytest
-from absl import flags
-from absl.testing import flagsaver
+import runners
+from runners import files, numbers, rows
 
 import invert_jax as ij
 from experiments import kept, reproduction
@@ -69,63 +67,8 @@ CASES = (
 )
 
 
-@pytest.fixture(scope="module")
-def photographs(tmp_path_factory):
-    """A folder of three photographs: a green one, and two that are not."""
-    folder = tmp_path_factory.mktemp("photographs")
-    for name in ("astronaut", "chelsea", "coffee"):
-        image = ij.sample_image(name, size=(48, 64))
-        ij.save_image(folder / f"{name}.png", image * (0.2, 1.0, 0.2) if name == "astronaut" else image)
-    return folder
-
-
-@pytest.fixture
-def asked(monkeypatch):
-    """What runners ask of `ij.invert`: the recipe and mask of every call; noise about gray is what they get."""
-    calls = []
-
-    def invert(key, representation, target, recipe, *, image_shape, mask):
-        ij.objective.make(representation, target, recipe, image_shape=image_shape, mask=mask)  # refuses what is wrong
-        calls.append((recipe, mask))
-        image = 128 + 40 * np.asarray(jax.random.normal(key, image_shape))
-        error = np.float32(0.1) + 0.1 * np.asarray(jax.random.uniform(key))
-        energy = np.ones((recipe.num_steps, 4), np.float32)
-        return ij.Preimage(image, target, error, energy, np.asarray(True), np.int32(recipe.num_steps))
-
-    monkeypatch.setattr(ij, "invert", invert)
-    return calls
-
-
-def module(runner):
-    return importlib.import_module(f"experiments.mahendran_vedaldi.{runner}")
-
-
-def run(runner, workdir, *arguments):
-    with flagsaver.flagsaver():  # takes the runner's flags away again
-        module(runner)._define_flags()
-        flags.FLAGS([runner, f"--workdir={workdir}", *arguments])
-        module(runner).main()
-    return json.loads((workdir / "results.json").read_text())
-
-
-def numbers(value):
-    if isinstance(value, dict | list):
-        return [number for each in (value.values() if isinstance(value, dict) else value) for number in numbers(each)]
-    return [value] if isinstance(value, int | float) else []
-
-
-def rows(workdir):
-    lines = [line for line in (workdir / "table.md").read_text().splitlines() if line.startswith("|")]
-    assert len({line.count("|") for line in lines}) == 1
-    return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines[2:]]
-
-
-def files(workdir):
-    return {
-        path.relative_to(workdir): (path.stat().st_mtime_ns if path.suffix == ".npz" else path.read_bytes())
-        for path in workdir.rglob("*")
-        if path.is_file()
-    }
+module = functools.partial(runners.module, "mahendran_vedaldi")
+run = functools.partial(runners.run, "mahendran_vedaldi")
 
 
 def test_every_runner_has_a_case():

@@ -26,7 +26,7 @@ def test_restart_does_not_depend_on_the_number_of_devices(num_restarts):
 def test_devices_do_not_talk_during_the_descent():
     mesh = mesh_of(8)
     eq3 = ij.objective.make(HOG, TARGET, RECIPE, image_shape=IMAGE.shape)
-    states = sampling._init(KEY, np.arange(16, dtype=np.int32), eq3, RECIPE, None, mesh=mesh)
+    states = sampling._init(KEY, np.arange(16, dtype=np.int32), np.int32(16), eq3, RECIPE, None, mesh=mesh)
     compiled = sampling._run.lower(eq3, RECIPE, states, 40, mesh=mesh).compile().as_text()
     assert "while" in compiled and "num_partitions=8" in compiled
     assert re.findall(COLLECTIVES, compiled) == []
@@ -47,7 +47,7 @@ def test_talk_between_devices_would_be_noticed():
 def test_every_device_holds_its_own_restarts():
     mesh = mesh_of(8)
     eq3 = ij.objective.make(HOG, TARGET, RECIPE, image_shape=IMAGE.shape)
-    states = sampling._init(KEY, np.arange(16, dtype=np.int32), eq3, RECIPE, None, mesh=mesh)
+    states = sampling._init(KEY, np.arange(16, dtype=np.int32), np.int32(16), eq3, RECIPE, None, mesh=mesh)
     states = sampling._run(eq3, RECIPE, states, 1, mesh=mesh)
     assert len(states.z.sharding.device_set) == 8
     assert {shard.data.shape for shard in states.z.addressable_shards} == {(2, *IMAGE.shape)}

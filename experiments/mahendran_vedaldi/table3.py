@@ -47,23 +47,15 @@ def _define_flags():
     reproduction.define_flags("table3", num_images=5, alexnet=True)
     flags.DEFINE_list("layers", list(ij.layers.NAMES), "Layers to invert.")
     flags.DEFINE_list("lambdas", [f"{value:g}" for value in LAMBDAS], "Weights of TV^2, or bold: each layer's own.")
-    flags.DEFINE_integer(
-        "num_scale_images", 100, "Photographs whose codes give the scale N_Phi; all, if there are fewer."
-    )
+    reproduction.define_scale_flag()
 
 
 def main() -> None:
     """Measures the cells that the flags describe."""
     reproduction.require_known("--layers", FLAGS.layers, ij.layers.NAMES)
     lambdas = _lambdas()
-    num_scale = min(FLAGS.num_scale_images, reproduction.num_photographs())
-    if num_scale < 2:
-        raise ValueError(
-            f"Errors are scaled by distances between photographs; --num_scale_images or --images gives {num_scale}."
-        )
-    size = reproduction.ALEXNET_SIZE
-    photographs = reproduction.photographs(size=size, gray=False)
-    scale_by = [photo.image for photo in reproduction.photographs(size=size, gray=False, count=num_scale)]
+    photographs = reproduction.photographs(size=reproduction.ALEXNET_SIZE, gray=False)
+    scale_by = reproduction.scale_photographs()
     reproduction.say_photographs(photographs)
     workdir = common.make_workdir(FLAGS.workdir)
 
@@ -97,7 +89,7 @@ def main() -> None:
 
     results = {
         "images": [photo.name for photo in photographs],
-        "num_scale_images": num_scale,
+        "num_scale_images": len(scale_by),
         "network": reproduction.network(),
         "cells": list(cells.values()),
     }

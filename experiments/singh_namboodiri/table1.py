@@ -1,0 +1,95 @@
+"""Table 1: reconstruction errors of CNN-A's 20 layers by the switched Laplacian pyramid.
+
+    python -m experiments.singh_namboodiri.table1 --images=folder --num_images=10
+    python -m experiments.singh_namboodiri.table1 --images=folder --layers=conv1,norm2 --num_images=3
+
+One restart for each photograph by `recipes.laplacian_pyramid`, each stage to convergence. The error is the text's,
+|Phi(x*) - Phi(x_i)| / N_Phi, with N_Phi the mean distance between the codes of --num_scale_images photographs. Beside
+it stand both rows of the paper's Table 1, its own and the one that it takes from Mahendran & Vedaldi; both are of other
+networks and photographs than the bundled ones.
+"""
+
+import numpy as np
+from absl import flags
+
+import invert_jax as ij
+from experiments import common, kept, reproduction
+
+FLAGS = flags.FLAGS
+
+_SHOWN = 5  # photographs on the sheet
+PAPER = (6.1, 5.7, 12.1, 5.2, 6.4, 3.6, 11.1, 7.4, 8.1, 8.1, 7.7, 8.5, 11.1, 12.1, 13.3, 7.4, 9.1, 11.1, 6.1, 5.5)
+"""The paper's own row, %, conv1 to fc8."""
+MAHENDRAN_VEDALDI = (
+    *(10.0, 11.3, 21.9, 20.3, 12.4, 12.9, 18.2, 18.4, 14.4, 15.1),
+    *(13.3, 14.0, 25.7, 20.1, 19.0, 18.6, 18.7, 17.1, 15.5, 8.5),
+)
+"""Its row for Mahendran & Vedaldi, %."""
+
+
+def _define_flags():
+    reproduction.define_flags("pyramid_table1", num_images=3, alexnet=True)
+    flags.DEFINE_list("layers", list(ij.layers.NAMES), "Layers to invert.")
+    reproduction.define_scale_flag()
+
+
+def main() -> None:
+    """Measures the table that the flags describe."""
+    reproduction.require_known("--layers", FLAGS.layers, ij.layers.NAMES)
+    photographs = reproduction.photographs(size=reproduction.ALEXNET_SIZE, gray=False)
+    scale_by = reproduction.scale_photographs()
+    reproduction.say_photographs(photographs)
+    workdir = common.make_workdir(FLAGS.workdir)
+
+    images, rows, sheet = [photo.image for photo in photographs], {}, {}
+    for layer in FLAGS.layers:
+        representation = reproduction.alexnet(layer)
+        invert = kept.inverter(workdir, representation, ij.recipes.laplacian_pyramid(layer))
+        found = [invert(image) for image in reproduction.track(images, layer)]
+        restored = [inversion.image[0] for inversion in found]
+        rows[layer] = {
+            "text": reproduction.text_errors(representation, restored, images, scale_by),
+            "relative": np.concatenate([inversion.error for inversion in found]),
+            "finite": np.concatenate([inversion.finite for inversion in found]),
+            "evaluations": np.concatenate([inversion.evaluations for inversion in found]),
+        }
+        sheet[layer] = restored[:_SHOWN]
+
+    percent, papers = reproduction.percent, zip(PAPER, MAHENDRAN_VEDALDI, strict=True)
+    papers = dict(zip(ij.layers.NAMES, papers, strict=True))
+    table = reproduction.markdown(
+        ["layer", "ours, %", "the paper's, %", "Mahendran & Vedaldi's, %", "evaluations"],
+        [
+            [layer, percent(row["text"]), *papers[layer], f"{row['evaluations'].mean():.0f}"]
+            for layer, row in rows.items()
+        ],
+    )
+    note = (
+        f"{reproduction.network()}; mean ± standard deviation over {len(images)} photographs, N_Phi over "
+        f"{len(scale_by)}. The papers' columns are of their own networks and photographs."
+    )
+    shown = images[:_SHOWN]
+    labels = [label for name in ("photograph", *sheet) for label in (name, *[""] * (len(shown) - 1))]
+    picture = ij.figures.montage(
+        [*shown, *(image for restored in sheet.values() for image in restored)],
+        labels=labels,
+        columns=len(shown),
+        title=f"Table 1, Laplacian pyramid: {reproduction.network()} (0..255 by construction)",
+        height=128,
+    )
+    reproduction.finish(
+        workdir,
+        results={
+            "images": [photo.name for photo in photographs],
+            "num_scale_images": len(scale_by),
+            "network": reproduction.network(),
+            "layers": rows,
+        },
+        table=f"{table}\n{note}\n",
+        pictures={"table1": picture},
+    )
+
+
+if __name__ == "__main__":
+    _define_flags()
+    common.run(main)
