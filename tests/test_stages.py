@@ -78,14 +78,13 @@ def test_after_the_end_energies_repeat_and_nothing_moves():
 
 def test_a_restart_does_not_notice_that_others_go_on():
     """The one that ends first stands still while the rest of its chunk descends."""
-    found = restarts()
+    loose = dataclasses.replace(RECIPE, tolerance=0.1)
+    found = restarts(recipe=loose)
     assert len(set(found.evaluations.tolist())) > 1
-    first = int(np.argmin(found.evaluations))
-    alone = ij.invert(jax.random.fold_in(KEY, first), PHI, TARGET, RECIPE, image_shape=PHOTOGRAPH.shape)
-    assert alone.evaluations == found.evaluations[first]
-    np.testing.assert_allclose(alone.image, found.image[first], atol=0.5)
-    fewer = restarts(first + 1)
-    np.testing.assert_array_equal(fewer.image[first], found.image[first])
+    for r in range(4):  # with fewer restarts, what pads the chunk has ended from the start
+        fewer = restarts(r + 1, recipe=loose)
+        np.testing.assert_array_equal(fewer.evaluations, found.evaluations[: r + 1])
+        np.testing.assert_array_equal(fewer.image, found.image[: r + 1])
 
 
 def test_watching_changes_nothing():
