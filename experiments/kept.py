@@ -32,7 +32,6 @@ class Inversion(NamedTuple):
       error: `[R]`, relative; NaN for a restart that left the finite numbers.
       finite: `[R]`.
       evaluations: `[R]`, of the gradient.
-      energy: `[R, T]`, total, before each step.
       seconds: `[R]`, what it took; the first of a kind compiles.
     """
 
@@ -40,7 +39,6 @@ class Inversion(NamedTuple):
     error: np.ndarray
     finite: np.ndarray
     evaluations: np.ndarray
-    energy: np.ndarray
     seconds: np.ndarray
 
 
@@ -69,7 +67,6 @@ def inverter(workdir: pathlib.Path, representation: ij.Representation, recipe: i
                 "error": found.error if found.finite else np.float32(np.nan),
                 "finite": found.finite,
                 "evaluations": found.evaluations,
-                "energy": found.energy[:, 0],
                 "seconds": np.float32(time.monotonic() - began),
             }
 

@@ -31,7 +31,7 @@ pixels = Parameterization(_random_start, _itself, _itself, _nothing)
 BOUND = 127.5
 """B of eq. 1, gray levels about the middle of 0..255: every picture that can be shown, and no other."""
 
-_START = 0.01  # standard deviation of I_pre at the start, 0.6 gray levels: from 6, relu5 stops at 26 % instead of 16
+_START = 0.01  # standard deviation of I_pre at the start, 0.6 gray levels; from 6, a relu5 stopped at 26 %, not 16
 _NEAREST = 1e-3  # gray levels from an end of the range, where `encode` stops: at the end itself I_pre is infinite
 
 

@@ -153,25 +153,8 @@ def switched(image: jax.Array, switches: jax.Array) -> jax.Array:
     >>> bool((switched(image, jnp.ones(3)) == image).all())
     True
     """
-    return image - hidden(image, switches)
-
-
-def hidden(image: jax.Array, switches: jax.Array) -> jax.Array:
-    """What the switches hide, `R((1 - s_1) L_1, ..., (1 - s_K) L_K)`: exactly zero with all of them on.
-
-    Args:
-      image: `[H, W, C]`.
-      switches: `[K]`, 1 where a level is on, the finest first.
-
-    Returns:
-      `[H, W, C]`.
-
-    >>> image = jnp.arange(12.0).reshape(4, 3, 1)
-    >>> bool((hidden(image, jnp.ones(3)) == 0).all())
-    True
-    """
-    levels = decompose(image, num_levels=switches.shape[0])
-    return recompose([(1 - switches[j]) * level for j, level in enumerate(levels)])
+    hidden = [(1 - switches[j]) * level for j, level in enumerate(decompose(image, num_levels=switches.shape[0]))]
+    return image - recompose(hidden)
 
 
 def coarse_to_fine(stage: jax.Array | int, *, num_levels: int) -> jax.Array:

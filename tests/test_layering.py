@@ -53,7 +53,13 @@ INSIDE_FUNCTIONS_ONLY = (
     "matplotlib",
     "mpl_toolkits",
 )
-SHARED_BY_RUNNERS = ("experiments.common", "experiments.kept", "experiments.plain_forms", "experiments.reproduction")
+SHARED_BY_RUNNERS = (
+    "experiments.common",
+    "experiments.kept",
+    "experiments.layer_by_layer",
+    "experiments.plain_forms",
+    "experiments.reproduction",
+)
 OPTIONAL_FILES = ("experiments.torch_reference",)  # whole files that need an optional package: imported in functions
 EXPERIMENTS_MAY_IMPORT = ("absl", "rich", "numpy", "jax", "PIL", "invert_jax", "experiments")
 

@@ -1,0 +1,68 @@
+"""One photograph from each of CNN-A's layers: what the papers' figures of all 20 layers share."""
+
+from collections.abc import Callable
+
+import numpy as np
+from absl import flags
+
+import invert_jax as ij
+from experiments import common, kept, reproduction
+
+FLAGS = flags.FLAGS
+
+_COLUMNS = 7
+
+
+def define_flags(name: str) -> None:
+    """Defines the flags of a figure of layers; `name` is its folder's."""
+    reproduction.define_flags(name, num_images=1, alexnet=True)
+    flags.DEFINE_list("layers", list(ij.layers.NAMES), "Layers to invert.")
+
+
+def make(name: str, *, title: str, recipe: Callable[[str], ij.Recipe]) -> None:
+    """Inverts every photograph from every layer, and writes the sheet, table and numbers.
+
+    Args:
+      name: of the picture.
+      title: what stands over the sheet, before the network's name.
+      recipe: `recipe(layer)`, how to invert a layer.
+    """
+    reproduction.require_known("--layers", FLAGS.layers, ij.layers.NAMES)
+    photographs = reproduction.photographs(size=reproduction.ALEXNET_SIZE, gray=False)
+    reproduction.say_photographs(photographs)
+    workdir = common.make_workdir(FLAGS.workdir)
+
+    found = {}
+    for layer in reproduction.track(FLAGS.layers, "layers"):
+        invert = kept.inverter(workdir, reproduction.alexnet(layer), recipe(layer))
+        inversions = [invert(photo.image) for photo in photographs]
+        found[layer] = kept.Inversion(*(np.concatenate(arrays) for arrays in zip(*inversions, strict=True)))
+
+    sheets = []  # one below the other
+    for i, photo in enumerate(photographs):
+        sheets.append(
+            ij.figures.montage(
+                [photo.image, *(each.image[i] for each in found.values())],
+                labels=[photo.name, *(f"{layer}: {100 * each.error[i]:.0f} %" for layer, each in found.items())],
+                columns=_COLUMNS,
+                title=f"{title} {reproduction.network()}, relative error (clipped to 0..255)" if i == 0 else None,
+            )
+        )
+    reproduction.finish(
+        workdir,
+        results={
+            "network": reproduction.network(),
+            "images": [photo.name for photo in photographs],
+            "relative_errors": {layer: each.error for layer, each in found.items()},
+            "evaluations": {layer: each.evaluations for layer, each in found.items()},
+            "finite": {layer: each.finite for layer, each in found.items()},
+        },
+        table=reproduction.markdown(
+            ["layer", "relative error, %", "evaluations"],
+            [
+                [layer, reproduction.percent(each.error), f"{each.evaluations.mean():.0f}"]
+                for layer, each in found.items()
+            ],
+        ),
+        pictures={name: np.concatenate(sheets)},
+    )
