@@ -102,7 +102,8 @@ def step(eq3: objective.Objective, recipe: Recipe, state: State) -> State:
 
     def energy(z):
         compactness = recipe.lambda_compactness * spell.hidden(z, stage)
-        return objective.evaluate(eq3, spell.decode(z, eq3.center, eq3.sigma, stage), penalty=compactness)
+        x = spell.decode(z, eq3.center, eq3.sigma, stage)
+        return objective.evaluate(eq3, x, stage=stage, compactness=compactness)
 
     (value, terms), gradient = jax.value_and_grad(energy, has_aux=True)(state.z)
     updates, optimizer_state = optax.with_extra_args_support(_optimizer(recipe, stage)).update(

@@ -28,14 +28,23 @@ def squared_distance(features: jax.Array, target: jax.Array, mask: jax.Array | N
 
 
 def distance(features: jax.Array, target: jax.Array, mask: jax.Array | None = None) -> jax.Array:
-    """Euclidean distance in the features' own unit, `|m (y - y0)|_2`; its gradient is 0 where they agree.
+    """Normalized Euclidean distance, `|m (y - y0)|_2 / |m y0|_2`; its gradient is 0 where they agree.
 
-    Source: Singh & Namboodiri 2015, eq. 4.
+    Source: Singh & Namboodiri 2015, eq. 4, over the norm of the target.
 
-    >>> float(distance(jnp.array([4.0, 3.0]), jnp.array([1.0, -1.0])))
+    >>> float(distance(jnp.array([4.0, 7.0]), jnp.array([0.0, 4.0])))
+    1.25
+    """
+    return numerics.norm(_masked(features - target, mask)) / scale(target, mask)
+
+
+def scale(target: jax.Array, mask: jax.Array | None = None) -> jax.Array:
+    """The unit of `distance` and of eq. 7, `|m y0|_2`, or 1 if that is zero.
+
+    >>> float(scale(jnp.array([3.0, 4.0])))
     5.0
     """
-    return numerics.norm(_masked(features - target, mask))
+    return _or_one(numerics.norm(_masked(target, mask)))
 
 
 def l1_distance(features: jax.Array, target: jax.Array, mask: jax.Array | None = None) -> jax.Array:

@@ -31,7 +31,7 @@ POSITIONAL_DEFAULTS = {
     ("sample_image", "name"),
     ("verify", "sha256"),  # None is the published hash
 }
-MASKED = {"squared_distance", "distance", "l1_distance", "inner_product", "activation", "relative_error"}
+MASKED = {"squared_distance", "distance", "l1_distance", "inner_product", "activation", "relative_error", "scale"}
 
 # Without an example of their own: `invert`, whose parts they are, has it; or they need a file that is not here.
 WITHOUT_EXAMPLE = {

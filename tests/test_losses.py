@@ -14,6 +14,7 @@ MASK = RNG.random((3, 2, 4)) < 0.5
 
 ORACLES = {
     losses.squared_distance: lambda y, t: ((y - t) ** 2).sum() / (t**2).sum(),
+    losses.distance: lambda y, t: np.sqrt(((y - t) ** 2).sum()) / np.sqrt((t**2).sum()),
     losses.l1_distance: lambda y, t: np.abs(y - t).sum() / np.abs(t).sum(),
     losses.inner_product: lambda y, t: -(y * t).sum() / (t**2).sum(),
     losses.activation: lambda y, t: -y.sum() / np.abs(t).sum(),
@@ -69,6 +70,7 @@ def test_zero_target_leaves_the_loss_unnormalized(loss):
     y = FEATURES.astype(np.float64)
     expected = {
         losses.squared_distance: (y**2).sum(),
+        losses.distance: np.sqrt((y**2).sum()),
         losses.l1_distance: np.abs(y).sum(),
         losses.inner_product: 0,
         losses.activation: -y.sum(),

@@ -20,7 +20,8 @@ RECIPE = ij.recipes.laplacian_pyramid(
     num_levels=NUM_LEVELS,
     lambda_compactness=0.1,
     coarse_stage=(0.1, 40),
-    fine_stages=((0.1, 60), (0.01, 60)),
+    lambda_tv=0.0,
+    fine_stages=((0.1, 60, 1.0), (0.01, 60, 1.0)),
     tolerance=0.02,
     patience=5,
 )
@@ -139,7 +140,7 @@ def test_without_a_tolerance_every_step_is_made():
 
 
 def test_energy_is_eq_7(key):
-    """Distance plus weighted compactness, in NumPy, at the image that each stage shows."""
+    """Distance plus weighted compactness, over the target's norm, in NumPy, at the image that each stage shows."""
     step = jax.jit(ij.inversion.step)
     state = ij.inversion.init(key, EQ7, EVERY_STEP)
     for t in range(3 * 40):
@@ -150,12 +151,13 @@ def test_energy_is_eq_7(key):
         whole = 255 / (1 + np.exp(-z)) - 127.5
         shown = oracle.switched(whole, (np.arange(NUM_LEVELS) >= NUM_LEVELS - 1 - stage).astype(float))
         image = np.asarray(PHI.params, np.float64) * (127.5 + shown)
-        loss = np.sqrt(np.sum((image - np.asarray(TARGET, np.float64)) ** 2))
+        norm = np.linalg.norm(np.asarray(TARGET, np.float64))
+        loss = np.linalg.norm(image - np.asarray(TARGET, np.float64)) / norm
         assert stage == t // 40
         np.testing.assert_allclose(state.energy[t, 1], loss, rtol=1e-4)
-        expected = loss + 0.1 * np.linalg.norm(whole - shown)
+        expected = loss + 0.1 * np.linalg.norm(whole - shown) / norm
         np.testing.assert_allclose(state.energy[t, 0], expected, rtol=1e-4)
-        assert stage == NUM_LEVELS - 1 or expected > loss + 0.1
+        assert stage == NUM_LEVELS - 1 or expected > loss + 1e-5
 
 
 def test_pictures_under_way_are_coarse_first(key):
@@ -192,6 +194,31 @@ def test_new_numbers_compile_nothing_new():
     before = ij.sampling._run._cache_size()
     restarts(recipe=recipe)
     assert ij.sampling._run._cache_size() == before
+
+
+def test_each_stage_has_its_weight_of_variation(key):
+    weights = (0.2, 0.0, 0.1)
+    recipe = ij.recipes.mahendran_vedaldi(lambda_alpha=0.0, stages=((0.3, 2), (0.3, 1), (0.3, 2)))
+    recipe = dataclasses.replace(recipe, lambda_tv=weights, optimizer=optax.sgd)
+    found = ij.invert(key, PHI, TARGET, recipe, image_shape=PHOTOGRAPH.shape)
+    eq3 = ij.objective.make(PHI, TARGET, recipe, image_shape=PHOTOGRAPH.shape)
+    state, step = ij.inversion.init(key, eq3, recipe), jax.jit(ij.inversion.step)
+    for t, stage in enumerate((0, 0, 1, 2, 2)):
+        x = np.asarray(state.z, np.float64)
+        variation = sum(np.sum(np.diff(x, axis=axis) ** 2) for axis in (0, 1))
+        state = step(eq3, recipe, state)
+        np.testing.assert_allclose(state.energy[t, 3], weights[stage] * variation, rtol=1e-4)
+    np.testing.assert_allclose(found.energy, state.energy, rtol=1e-4)
+    last = ij.objective.evaluate(eq3, state.z)[1]
+    np.testing.assert_allclose(last, ij.objective.evaluate(eq3, state.z, stage=2)[1])
+
+
+@pytest.mark.parametrize(
+    ("lambda_tv", "said"), [((1.0, 2.0, 3.0), "3 values of lambda_tv and 2 stages"), ((1.0, -2.0), "lambda_tv is -2")]
+)
+def test_weights_that_do_not_fit_the_stages_are_refused(lambda_tv, said):
+    with pytest.raises(ValueError, match=said):
+        ij.objective.check_recipe(dataclasses.replace(PIXELS, lambda_tv=lambda_tv))
 
 
 @pytest.mark.parametrize(("patience", "stops"), [(4, True), (20, False), (1000, False)])
