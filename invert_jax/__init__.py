@@ -15,6 +15,7 @@ image with given features, `sample` many:
 """
 
 from invert_jax import (
+    batching,
     figures,
     files,
     images,
@@ -51,6 +52,7 @@ __all__ = [
     "Representation",
     "__version__",
     "alexnet",
+    "batching",
     "dsift",
     "figures",
     "files",

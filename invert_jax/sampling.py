@@ -1,31 +1,24 @@
-"""Many restarts: the invariance of a code, sampled. The only batching over restarts in the library.
+"""Many restarts: the invariance of a code, sampled.
 
 Restart `r` starts from `fold_in(key, r)` and knows nothing of the others. Restarts run in chunks of a fixed size, the
 last one padded, because XLA's rounding depends on the batch and the descent amplifies rounding: with one chunk
 size, on one kind of device, restart `r` is the same bit for bit whatever ran beside it.
 """
 
-import functools
+import dataclasses
 from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jax.sharding import Mesh
 
-from invert_jax import checks, inversion, objective
+from invert_jax import batching, checks, objective
 from invert_jax.types import Preimage, Recipe, Representation
-
-AXIS = "restarts"
-"""Name of the mesh axis over which restarts are sharded."""
 
 _CHUNK_SIZE = {"cpu": 4}
 _ACCELERATOR_CHUNK_SIZE = 32
-
-_STATES = inversion.State._make((0, 0, None, 0, 0, 0))  # vmap axes: all restarts keep one step count
-_SHARDED, _COPIED = PartitionSpec(AXIS), PartitionSpec()
-_STATE_SPECS = inversion.State._make((_SHARDED, _SHARDED, _COPIED, _SHARDED, _SHARDED, _SHARDED))
 
 
 class Progress(NamedTuple):
@@ -96,92 +89,39 @@ def sample(
     checks.require_count(callback_every, "callback_every")
     checks.require_key(key)
     if mesh is None:
-        mesh = Mesh(list(jnp.zeros(()).devices()), (AXIS,))
-    if not isinstance(mesh, Mesh) or mesh.axis_names != (AXIS,):
+        mesh = batching.mesh_of(list(jnp.zeros(()).devices()))
+    if not isinstance(mesh, Mesh) or mesh.axis_names != (batching.AXIS,):
         axes = getattr(mesh, "axis_names", type(mesh).__name__)
-        raise ValueError(f"The mesh has axes {axes}; it must be a jax.sharding.Mesh with the one axis {AXIS!r}.")
+        raise ValueError(
+            f"The mesh has axes {axes}; it must be a jax.sharding.Mesh with the one axis {batching.AXIS!r}."
+        )
     if chunk_size is None:
         chunk_size = _CHUNK_SIZE.get(mesh.devices.flat[0].platform, _ACCELERATOR_CHUNK_SIZE)
     checks.require_count(chunk_size, "chunk_size")
     eq3 = objective.make(representation, target, recipe, image_shape=image_shape, mask=mask)
     if initial_image is not None:
         checks.require_finite(initial_image, "initial_image")
-    # To every device once, rather than with every call.
-    key, eq3, recipe, initial_image = jax.device_put(
-        (key, eq3, inversion.as_arrays(recipe), initial_image), NamedSharding(mesh, _COPIED)
-    )
-
-    found, width = [], chunk_size * mesh.size
+    width = chunk_size * mesh.size
+    targets = jnp.broadcast_to(eq3.target, (width, *eq3.target.shape))
+    eq3, recipe = batching.place(mesh, dataclasses.replace(eq3, target=targets), recipe)
+    found = []
     for first in range(0, num_restarts, width):
         restarts = range(first, min(first + width, num_restarts))
         indices = first + np.arange(width, dtype=np.int32)
-        states = _init(key, indices, np.int32(num_restarts), eq3, recipe, initial_image, mesh=mesh)
+        keys = batching.keys(key, indices)
+        states = batching.init(keys, indices < num_restarts, eq3, recipe, mesh=mesh, initial_image=initial_image)
         for stop in range(0, recipe.num_steps, callback_every) if callback else ():
-            states = _run(eq3, recipe, states, stop, mesh=mesh)
+            states = batching.run(eq3, recipe, states, stop, mesh=mesh)
             _report(callback, num_restarts, restarts, eq3, recipe, states)
-        states = _run(eq3, recipe, states, recipe.num_steps, mesh=mesh)
+        states = batching.run(eq3, recipe, states, recipe.num_steps, mesh=mesh)
         if callback:
             _report(callback, num_restarts, restarts, eq3, recipe, states)
-        found.append(_first(len(restarts), jax.device_get(_finish(eq3, recipe, states, mesh=mesh))))
+        chunk = jax.device_get(batching.finish(eq3, recipe, states, mesh=mesh))
+        found.append(jax.tree.map(lambda leaf: leaf[: len(restarts)], chunk))  # noqa: B023, used at once
     return jax.tree.map(lambda *leaves: np.concatenate(leaves), *found)
 
 
-def _first(count, chunk):
-    return jax.tree.map(lambda leaf: leaf[:count], chunk)
-
-
 def _report(callback, num_restarts, restarts, eq3, recipe, states):
-    count, step = len(restarts), int(states.step)
-    made = np.asarray(inversion.num_evaluations(recipe, states))[:count]
-    energy = np.asarray(states.energy)[np.arange(count), np.maximum(made - 1, 0)]
-    callback(Progress(num_restarts, restarts, step, energy, np.asarray(_images(eq3, recipe, states))[:count]))
-
-
-@functools.partial(jax.jit, static_argnames="mesh")
-def _init(key, indices, num_restarts, eq3, recipe, initial_image, *, mesh):
-    def start(key, index, num_restarts, eq3, recipe, initial_image):
-        state = inversion.init(jax.random.fold_in(key, index), eq3, recipe, initial_image=initial_image)
-        # What pads the chunk has ended from the start, so that no one waits for it.
-        return state._replace(stage=jnp.where(index < num_restarts, state.stage, len(recipe.steps)))
-
-    batched = jax.vmap(start, in_axes=(None, 0, None, None, None, None), out_axes=_STATES)
-    return jax.shard_map(
-        batched,
-        mesh=mesh,
-        in_specs=(_COPIED, _SHARDED, _COPIED, _COPIED, _COPIED, _COPIED),
-        out_specs=_STATE_SPECS,
-        check_vma=False,
-    )(key, indices, num_restarts, eq3, recipe, initial_image)
-
-
-@functools.partial(jax.jit, static_argnames="mesh", donate_argnames="states")
-def _run(eq3, recipe, states, stop, *, mesh):
-    step = jax.vmap(inversion.step, in_axes=(None, None, _STATES), out_axes=_STATES)
-
-    def advance(eq3, recipe, states, stop):
-        def running(states):  # a restart that has ended stands still until all on this device have
-            return (states.step < stop) & jnp.any(states.stage < len(recipe.steps))
-
-        states = jax.lax.while_loop(running, functools.partial(step, eq3, recipe), states)
-        return states._replace(step=jnp.asarray(stop, jnp.int32))
-
-    return jax.shard_map(
-        advance,
-        mesh=mesh,
-        in_specs=(_COPIED, _COPIED, _STATE_SPECS, _COPIED),
-        out_specs=_STATE_SPECS,
-        check_vma=False,
-    )(eq3, recipe, states, stop)
-
-
-@functools.partial(jax.jit, static_argnames="mesh")
-def _finish(eq3, recipe, states, *, mesh):
-    batched = jax.vmap(inversion.finish, in_axes=(None, None, _STATES))
-    return jax.shard_map(
-        batched, mesh=mesh, in_specs=(_COPIED, _COPIED, _STATE_SPECS), out_specs=_SHARDED, check_vma=False
-    )(eq3, recipe, states)
-
-
-@jax.jit
-def _images(eq3, recipe, states):
-    return jax.vmap(inversion.current_image, in_axes=(None, None, _STATES))(eq3, recipe, states)
+    count = len(restarts)
+    energy, images = batching.energies(recipe, states), np.asarray(batching.current_images(eq3, recipe, states))
+    callback(Progress(num_restarts, restarts, int(states.step), energy[:count], images[:count]))

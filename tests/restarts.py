@@ -10,7 +10,7 @@ from jax.sharding import Mesh
 from oracles import pictures
 
 import invert_jax as ij
-from invert_jax import sampling
+from invert_jax import batching
 
 KEY = jax.random.key(11)
 HOG = ij.hog(binning="bilinear")
@@ -76,5 +76,5 @@ def sample_small(representation, *, key=KEY, target=None, recipe=SHORT, num_rest
 
 
 def cache_sizes():
-    programs = (sampling._init, sampling._run, sampling._finish, sampling._images)
+    programs = (batching._init, batching.run, batching.finish, batching.current_images)
     return [program._cache_size() for program in programs]

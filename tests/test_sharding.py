@@ -1,5 +1,6 @@
 """Restarts spread over a mesh of devices: the same bit for bit, each on its own device, without talk between them."""
 
+import dataclasses
 import re
 
 import jax
@@ -10,9 +11,16 @@ from jax.sharding import Mesh, PartitionSpec
 from restarts import HOG, IMAGE, KEY, RECIPE, TARGET, assert_same, first_of, hog_restarts, mesh_of, sample_small
 
 import invert_jax as ij
-from invert_jax import sampling
+from invert_jax import batching
 
 COLLECTIVES = r"\b(all-reduce|all-gather|all-to-all|reduce-scatter|collective-permute|collective-broadcast|send|recv)\b"
+
+
+def lanes(mesh):
+    eq3 = ij.objective.make(HOG, TARGET, RECIPE, image_shape=IMAGE.shape)
+    eq3 = dataclasses.replace(eq3, target=np.broadcast_to(TARGET, (16, *TARGET.shape)))
+    eq3, recipe = batching.place(mesh, eq3, RECIPE)
+    return eq3, recipe, batching.init(jax.random.split(KEY, 16), np.ones(16, bool), eq3, recipe, mesh=mesh)
 
 
 @pytest.mark.parametrize("num_restarts", [3, 32])
@@ -25,9 +33,8 @@ def test_restart_does_not_depend_on_the_number_of_devices(num_restarts):
 
 def test_devices_do_not_talk_during_the_descent():
     mesh = mesh_of(8)
-    eq3 = ij.objective.make(HOG, TARGET, RECIPE, image_shape=IMAGE.shape)
-    states = sampling._init(KEY, np.arange(16, dtype=np.int32), np.int32(16), eq3, RECIPE, None, mesh=mesh)
-    compiled = sampling._run.lower(eq3, RECIPE, states, 40, mesh=mesh).compile().as_text()
+    eq3, recipe, states = lanes(mesh)
+    compiled = batching.run.lower(eq3, recipe, states, 40, mesh=mesh).compile().as_text()
     assert "while" in compiled and "num_partitions=8" in compiled
     assert re.findall(COLLECTIVES, compiled) == []
 
@@ -46,9 +53,8 @@ def test_talk_between_devices_would_be_noticed():
 
 def test_every_device_holds_its_own_restarts():
     mesh = mesh_of(8)
-    eq3 = ij.objective.make(HOG, TARGET, RECIPE, image_shape=IMAGE.shape)
-    states = sampling._init(KEY, np.arange(16, dtype=np.int32), np.int32(16), eq3, RECIPE, None, mesh=mesh)
-    states = sampling._run(eq3, RECIPE, states, 1, mesh=mesh)
+    eq3, recipe, states = lanes(mesh)
+    states = batching.run(eq3, recipe, states, 1, mesh=mesh)
     assert len(states.z.sharding.device_set) == 8
     assert {shard.data.shape for shard in states.z.addressable_shards} == {(2, *IMAGE.shape)}
 

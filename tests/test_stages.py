@@ -191,9 +191,9 @@ def test_each_stage_has_its_rate(key):
 def test_new_numbers_compile_nothing_new():
     recipe = dataclasses.replace(RECIPE, tolerance=0.03, lambda_compactness=0.2, rates=(0.2, 0.2, 0.1, 0.02))
     restarts()
-    before = ij.sampling._run._cache_size()
+    before = ij.batching.run._cache_size()
     restarts(recipe=recipe)
-    assert ij.sampling._run._cache_size() == before
+    assert ij.batching.run._cache_size() == before
 
 
 def test_each_stage_has_its_weight_of_variation(key):
