@@ -24,7 +24,7 @@ AXIS = "restarts"
 _STATES = inversion.State._make((0, 0, None, 0, 0, 0))  # vmap axes: all lanes keep one step count
 
 
-def mesh_of(devices: Sequence[Any] | None = None) -> Mesh:
+def mesh_of(devices: Sequence[Any] | None) -> Mesh:
     """A mesh with the one axis "restarts".
 
     Args:

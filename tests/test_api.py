@@ -36,10 +36,12 @@ MASKED = {"squared_distance", "distance", "l1_distance", "inner_product", "activ
 # Without an example of their own: `invert`, whose parts they are, has it; or they need a file that is not here.
 WITHOUT_EXAMPLE = {
     "current_image",
+    "energies",  # this, `place` and the other parts of `batching` are what `sample` is made of
     "finish",
     "init",
     "make",  # shown by `evaluate`
     "num_evaluations",
+    "place",
     "of",  # shown by `receptive_field.alexnet`
     "read_mat",
     "run",
