@@ -99,11 +99,12 @@ def step(eq3: objective.Objective, recipe: Recipe, state: State) -> State:
       The state after the step, the energy from before it recorded.
     """
     spell, stage = recipe.parameterization, _shown(recipe, state)
+    share = 1.0 if recipe.prior_shares is None else jnp.asarray(recipe.prior_shares, jnp.float32)[stage]
 
     def energy(z):
         compactness = recipe.lambda_compactness * spell.hidden(z, stage)
         x = spell.decode(z, eq3.center, eq3.sigma, stage)
-        return objective.evaluate(eq3, x, stage=stage, compactness=compactness)
+        return objective.evaluate(eq3, x, prior_share=share, compactness=compactness)
 
     (value, terms), gradient = jax.value_and_grad(energy, has_aux=True)(state.z)
     updates, optimizer_state = optax.with_extra_args_support(_optimizer(recipe, stage)).update(

@@ -56,7 +56,7 @@ class Objective:
       center: `[H, W, C]`, intensity at `x = 0`.
       sigma: gray levels for a unit of `x`.
       lambda_alpha: weight of the alpha-norm.
-      lambda_tv: weight of TV^beta, or `[S]`, one for each stage.
+      lambda_tv: weight of TV^beta.
       alpha: exponent of the alpha-norm (static).
       beta: exponent of TV^beta (static).
       loss: compares features with their target (static).
@@ -171,8 +171,7 @@ def check_recipe(recipe: Recipe) -> None:
         raise TypeError(f"The recipe is {type(recipe).__name__}; give one from invert_jax.recipes.")
     checks.require_positive(recipe.alpha, "alpha")
     checks.require_positive(recipe.beta, "beta")
-    for lambda_tv in recipe.lambda_tv if isinstance(recipe.lambda_tv, tuple) else (recipe.lambda_tv,):
-        checks.require_non_negative(lambda_tv, "lambda_tv")
+    checks.require_non_negative(recipe.lambda_tv, "lambda_tv")
     if recipe.lambda_alpha is not None:
         checks.require_non_negative(recipe.lambda_alpha, "lambda_alpha")
     if recipe.sigma is not None:
@@ -182,11 +181,14 @@ def check_recipe(recipe: Recipe) -> None:
             f"The recipe has {len(recipe.rates)} rates and {len(recipe.steps)} step counts; give one of each for "
             f"every stage."
         )
-    if isinstance(recipe.lambda_tv, tuple) and len(recipe.lambda_tv) != len(recipe.steps):
-        raise ValueError(
-            f"The recipe has {len(recipe.lambda_tv)} values of lambda_tv and {len(recipe.steps)} stages; give one "
-            f"number, or one for every stage."
-        )
+    if recipe.prior_shares is not None:
+        if len(recipe.prior_shares) != len(recipe.steps):
+            raise ValueError(
+                f"The recipe has {len(recipe.prior_shares)} prior_shares and {len(recipe.steps)} stages; give one for "
+                f"every stage."
+            )
+        for share in recipe.prior_shares:
+            checks.require_non_negative(share, "A share of the priors")
     if len(recipe.steps) < recipe.parameterization.num_stages:
         raise ValueError(
             f"The recipe has {len(recipe.steps)} stages, but its parameterization shows everything only in stage "
@@ -219,14 +221,14 @@ def _checked_mask(mask, shape):
 
 
 def evaluate(
-    objective: Objective, x: jax.Array, *, stage: jax.Array | int = -1, compactness: jax.Array | float = 0.0
+    objective: Objective, x: jax.Array, *, prior_share: jax.Array | float = 1.0, compactness: jax.Array | float = 0.0
 ) -> tuple[jax.Array, jax.Array]:
     """Eq. 3 at `x`, plus the second term of eq. 7 of Singh & Namboodiri.
 
     Args:
       objective: from `make`.
       x: `[H, W, C]`, the image as `(image - center) / sigma`.
-      stage: whose weight of TV^beta counts, if each has its own; the last one's unless told.
+      prior_share: how much of the alpha-norm's and TV's weights counts.
       compactness: `lambda_D D`, in the features' unit; like the loss it is divided by their target's norm.
 
     Returns:
@@ -242,8 +244,7 @@ def evaluate(
     phi = objective.representation
     features = phi.apply(phi.params, objective.to_image(x))
     loss = objective.loss(features, objective.target, objective.mask)
-    alpha = objective.lambda_alpha * regularizers.alpha_norm(x, alpha=objective.alpha)
-    lambda_tv = objective.lambda_tv[stage] if objective.lambda_tv.ndim else objective.lambda_tv
-    tv = lambda_tv * regularizers.total_variation(x, beta=objective.beta)
+    alpha = prior_share * objective.lambda_alpha * regularizers.alpha_norm(x, alpha=objective.alpha)
+    tv = prior_share * objective.lambda_tv * regularizers.total_variation(x, beta=objective.beta)
     total = loss + alpha + tv + compactness / losses.scale(objective.target, objective.mask)
     return total, jnp.stack([total, loss, alpha, tv])

@@ -111,7 +111,7 @@ COARSE_STAGE = (0.1, 100)
 """(rate, steps at most) of the pyramid's stages that hide something; the rate is of I_pre, a unit of 64 gray levels."""
 
 FINE_STAGES = ((0.1, 300, 1.0), (0.1, 300, 0.1), (0.03, 300, 0.01), (0.01, 300, 0.0))
-"""(rate, steps at most, share of lambda_V) of the pyramid's last stages, which show everything."""
+"""(rate, steps at most, share of the priors) of the pyramid's last stages, which show everything."""
 
 _LAMBDA_COMPACTNESS = (0.001, 8), (0.01, 4), (0.1, 4), (1.0, 4)  # section 5: layers 1-8, 9-12, 13-16, the rest
 _adam = functools.partial(optax.adam, b2=0.99)
@@ -123,6 +123,7 @@ def laplacian_pyramid(
     num_levels: int = 6,
     lambda_compactness: float | None = None,
     lambda_tv: float | None = None,
+    lambda_alpha: float | None = None,
     coarse_stage: tuple[float, int] = COARSE_STAGE,
     fine_stages: tuple[tuple[float, int, float], ...] = FINE_STAGES,
     tolerance: float | None = 0.01,
@@ -134,10 +135,12 @@ def laplacian_pyramid(
     are worth on the bundled network (a photograph, one restart, the text's error):
 
     - Adam, at rates of 0.1 falling to 0.01: pool5 comes to 12.5 % from 0.1, to 21.7 % from 0.03, to 30.2 % from 0.01.
-    - Smoothness that is withdrawn: a weight of TV^2 that is all there at first, a tenth in the second of the fine
-      stages, a hundredth in the third, and gone in the last, where eq. 7 stands as in the paper. pool5 comes to 38.7 %
-      without any, all levels on from the start, and to 8.0 % with it; coarse to fine to 18.7 and 9.4 %. This is not
-      in the paper; `lambda_tv=0` is the paper's equation all the way.
+    - Priors that are withdrawn: TV^2 and the alpha-norm, all of them at first, a tenth in the second of the fine
+      stages, a hundredth in the third, and none in the last, where eq. 7 stands as in the paper. With TV pool5 comes to
+      8.0 % instead of 38.7 % with all levels on from the start, coarse to fine to 9.4 instead of 18.7 %. The alpha-norm
+      keeps colors from running to the ends of the range, where the sigmoid holds them: pool2 comes to 5.4 and 3.7 %
+      of the target's norm instead of 10.0 and 7.2 (two photographs, which turn magenta without it). Neither is in
+      the paper; `lambda_tv=0, lambda_alpha=0` is its equation all the way.
     - Coarse stages long enough: norm1 comes to 14.0 % without them, to 10.1, 7.1 and 6.3 % with 10, 30 and 80 steps
       each. Below pool5 they are what helps most, above it they no longer do.
     - Patience: pool5 comes to 16.1 % when 10 steps decide, to 8.9 % when 20 do.
@@ -148,10 +151,11 @@ def laplacian_pyramid(
       num_levels: K; the paper's is 6.
       lambda_compactness: lambda_D; None is 0.001 for conv1..norm2, 0.01 for conv3..relu4, 0.1 for conv5..fc6, 1 for
         relu6..fc8, and 0 without a layer.
-      lambda_tv: weight of TV^2 while coarse levels are shown alone; 0 is the paper's eq. 7. None is the weight that
-        Mahendran & Vedaldi give the layer, see `for_layer`, and 0.5 without a layer.
+      lambda_tv: weight of TV^2 while coarse levels are shown alone; None is the one that Mahendran & Vedaldi give the
+        layer, see `for_layer`, and 0.5 without a layer.
+      lambda_alpha: weight of the alpha-norm, likewise; None is their balancing rule.
       coarse_stage: `(rate, steps at most)` of each of the K - 1 stages that show coarse levels alone.
-      fine_stages: `(rate, steps at most, share of lambda_tv)` of the stages that show everything, one after the other.
+      fine_stages: `(rate, steps at most, share of the priors)` of the stages that show everything, one after the other.
       tolerance: a stage has converged when `patience` steps lowered the mean energy by less than this fraction of it;
         None makes every step.
       patience: how many steps that is.
@@ -169,7 +173,7 @@ def laplacian_pyramid(
     """
     if not fine_stages:
         raise ValueError(
-            "fine_stages is empty: the finest level is never shown; give one (rate, steps, share of lambda_tv) or more."
+            "fine_stages is empty: the finest level is never shown; give one (rate, steps, share of the priors) or more."
         )
     if lambda_compactness is None:
         lambda_compactness = 0.0 if layer is None else _of_layer(layer, _LAMBDA_COMPACTNESS)
@@ -180,14 +184,15 @@ def laplacian_pyramid(
     recipe = Recipe(
         rates=tuple(rate for rate, _, _ in stages),
         steps=tuple(steps for _, steps, _ in stages),
-        lambda_tv=tuple(share * lambda_tv for _, _, share in stages),
-        lambda_alpha=0.0,
+        lambda_tv=lambda_tv,
+        lambda_alpha=lambda_alpha,
         sigma=None,
         alpha=6.0,
         beta=2.0,
         loss=losses.distance,
         optimizer=_adam,
         parameterization=parameterization,
+        prior_shares=tuple(share for _, _, share in stages),
         lambda_compactness=lambda_compactness,
         tolerance=tolerance,
         patience=patience,

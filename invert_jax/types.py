@@ -107,7 +107,7 @@ class Recipe:
     Attributes:
       rates: learning rate of each stage.
       steps: number of steps of each stage, at most, if there is a tolerance (static).
-      lambda_tv: weight of TV^beta in eq. 3's units, where the image has about unit norm; or a tuple, one a stage.
+      lambda_tv: weight of TV^beta in eq. 3's units, where the image has about unit norm.
       lambda_alpha: weight of the alpha-norm in the same units; None follows the balancing rule of section 2.
       sigma: Euclidean norm of a typical centered image; None is 68.92 sqrt(H W C).
       alpha: exponent of the alpha-norm (static).
@@ -117,6 +117,7 @@ class Recipe:
         from stage to stage, but `momentum_descent` drops its momentum where the rate changes (static, compared by
         identity: build a `functools.partial(optax.adam, b1=0.8)` once, at module level, or each one compiles anew).
       parameterization: how the image is spelled (static).
+      prior_shares: of the alpha-norm's and TV's weights in each stage; None is all of them in every stage.
       lambda_compactness: weight of what the parameterization holds back, in the features' unit per gray level; 0 for
         pixels.
       tolerance: a stage ends early when `patience` steps lowered the mean energy by less than this fraction of it; None
@@ -126,7 +127,7 @@ class Recipe:
 
     rates: tuple[float, ...]
     steps: tuple[int, ...] = dataclasses.field(metadata=_STATIC)
-    lambda_tv: float | tuple[float, ...]
+    lambda_tv: float
     lambda_alpha: float | None
     sigma: float | None
     alpha: float = dataclasses.field(metadata=_STATIC)
@@ -134,6 +135,7 @@ class Recipe:
     loss: Loss = dataclasses.field(metadata=_STATIC)
     optimizer: OptimizerFactory = dataclasses.field(metadata=_STATIC)
     parameterization: Parameterization = dataclasses.field(metadata=_STATIC)
+    prior_shares: tuple[float, ...] | None = None
     lambda_compactness: float = 0.0
     tolerance: float | None = None
     patience: int = dataclasses.field(default=50, metadata=_STATIC)

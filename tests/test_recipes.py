@@ -112,7 +112,6 @@ LAMBDA_COMPACTNESS = {
 def test_laplacian_pyramid_carries_section_5s_compactness(layer):
     recipe = recipes.laplacian_pyramid(layer)
     assert recipe.lambda_compactness == LAMBDA_COMPACTNESS[layer]
-    assert recipe.lambda_alpha == 0
     assert recipe.loss is ij.losses.distance
     assert recipe.parameterization == ij.parameterizations.switched_pyramid(num_levels=6)
 
@@ -122,16 +121,18 @@ def test_laplacian_pyramid_has_a_stage_for_every_level():
         num_levels=3, coarse_stage=(0.5, 7), fine_stages=((0.2, 5, 0.5), (0.1, 4, 0.0)), lambda_tv=3.0
     )
     assert (recipe.rates, recipe.steps) == ((0.5, 0.5, 0.2, 0.1), (7, 7, 5, 4))
-    assert recipe.lambda_tv == (3.0, 3.0, 1.5, 0.0)
+    assert recipe.lambda_tv == 3
+    assert recipe.prior_shares == (1.0, 1.0, 0.5, 0.0)
     assert recipe.lambda_compactness == 0
     assert recipe.parameterization == ij.parameterizations.switched_pyramid(num_levels=3)
 
 
 @pytest.mark.parametrize("layer", ["relu2", "pool2", "conv5"])
-def test_laplacian_pyramid_begins_as_smooth_as_the_pixels_are_and_ends_free(layer):
-    lambda_tv = recipes.laplacian_pyramid(layer).lambda_tv
-    assert lambda_tv[:6] == (recipes.for_layer(layer).lambda_tv,) * 6 and lambda_tv[-1] == 0
-    assert lambda_tv == tuple(sorted(lambda_tv, reverse=True))
+def test_laplacian_pyramid_begins_with_the_pixels_priors_and_ends_with_none(layer):
+    recipe, pixels = recipes.laplacian_pyramid(layer), recipes.for_layer(layer)
+    assert (recipe.lambda_tv, recipe.lambda_alpha) == (pixels.lambda_tv, pixels.lambda_alpha)
+    assert recipe.prior_shares[:6] == (1.0,) * 6 and recipe.prior_shares[-1] == 0
+    assert recipe.prior_shares == tuple(sorted(recipe.prior_shares, reverse=True))
 
 
 @pytest.mark.parametrize(
