@@ -4,9 +4,6 @@ The file is named after everything that the restart came from. A runner that was
 where it was, and another setting never meets an old result.
 """
 
-import functools
-import importlib.metadata
-import importlib.resources
 import pathlib
 import time
 import zipfile
@@ -113,7 +110,7 @@ def keeper(workdir: pathlib.Path, setting: Any) -> Callable[..., dict[str, np.nd
       `kept(name, make) -> arrays`: `make()` the first time, the file of that setting and name later.
     """
     folder = common.make_workdir(workdir / "inversions")
-    setting = ij.fingerprint((surroundings(), setting))
+    setting = ij.fingerprint((ij.surroundings(), setting))
 
     def kept(name, make):
         path = folder / f"{ij.fingerprint((setting, name))}.npz"
@@ -124,19 +121,6 @@ def keeper(workdir: pathlib.Path, setting: Any) -> Callable[..., dict[str, np.nd
         return arrays
 
     return kept
-
-
-@functools.cache
-def surroundings() -> dict:
-    """What results depend on besides their settings: the library's source, versions, device and precision."""
-    folder = pathlib.Path(str(importlib.resources.files(ij)))
-    sources = {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*.py")}
-    return {
-        "source": ij.fingerprint(sources),
-        "versions": {name: importlib.metadata.version(name) for name in ("jax", "jaxlib", "flax", "optax")},
-        "device": (jax.default_backend(), jax.devices()[0].device_kind),
-        "precision": (jax.config.jax_default_matmul_precision, jax.config.jax_enable_x64),
-    }
 
 
 def _read(path):

@@ -23,7 +23,7 @@ import numpy as np
 from absl import flags
 
 import invert_jax as ij
-from experiments import common, kept, reproduction
+from experiments import common, reproduction
 
 FLAGS = flags.FLAGS
 
@@ -108,7 +108,7 @@ def _learned(output, photographs, representation):
         "sparsity": FLAGS.sparsity,
     }
     key = jax.random.key(FLAGS.seed)
-    digest = ij.fingerprint((kept.surroundings(), key, photographs, representation, settings))
+    digest = ij.fingerprint((ij.surroundings(), key, photographs, representation, settings))
     if output.exists():
         found = ij.hoggle.load(output)  # a file of another kind is refused, not replaced
         if found.digest == digest:

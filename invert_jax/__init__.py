@@ -33,14 +33,16 @@ from invert_jax import (
     recipes,
     regularizers,
     sampling,
+    sweeps,
     weights,
 )
 from invert_jax.baselines import hoggle
-from invert_jax.fingerprints import fingerprint
+from invert_jax.fingerprints import fingerprint, surroundings
 from invert_jax.images import load_image, sample_image, save_image
 from invert_jax.inversion import invert
 from invert_jax.representations import alexnet, dsift, from_flax, from_function, hog, patch_sift, random_alexnet_params
 from invert_jax.sampling import sample
+from invert_jax.sweeps import load_sweep
 from invert_jax.types import Preimage, Recipe, Representation
 from invert_jax.weights import load_params, save_params
 
@@ -67,6 +69,7 @@ __all__ = [
     "layers",
     "load_image",
     "load_params",
+    "load_sweep",
     "losses",
     "masks",
     "metrics",
@@ -85,5 +88,7 @@ __all__ = [
     "sampling",
     "save_image",
     "save_params",
+    "surroundings",
+    "sweeps",
     "weights",
 ]

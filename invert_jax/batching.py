@@ -107,7 +107,6 @@ def _init(keys, active, initial_image, eq3, recipe, *, mesh):
     return _shard(jax.vmap(start, axes, _STATES), mesh, axes, _STATES)(keys, active, initial_image, eq3, recipe)
 
 
-@functools.partial(jax.jit, static_argnames="mesh", donate_argnames="states")
 def run(eq3: Objective, recipe: Recipe, states: inversion.State, stop: jax.Array | int, *, mesh: Mesh):
     """Descends until step `stop`, or until all lanes have ended; the states given are used up.
 
@@ -121,6 +120,12 @@ def run(eq3: Objective, recipe: Recipe, states: inversion.State, stop: jax.Array
     Returns:
       The states at step `stop`.
     """
+    # A sharding has several spellings on one device, and a program is compiled for each.
+    return _run(eq3, recipe, jax.device_put(states, _shardings(mesh, _STATES)), stop, mesh=mesh)
+
+
+@functools.partial(jax.jit, static_argnames="mesh", donate_argnames="states")
+def _run(eq3, recipe, states, stop, *, mesh):
     step = jax.vmap(inversion.step, (_objective_axes(eq3), None, _STATES), _STATES)
 
     def advance(eq3, recipe, states, stop):
@@ -178,6 +183,35 @@ def energies(recipe: Recipe, states: inversion.State) -> np.ndarray:
     """
     made = np.asarray(inversion.num_evaluations(recipe, states))
     return np.asarray(states.energy)[np.arange(len(made)), np.maximum(made - 1, 0)]
+
+
+def ended(recipe: Recipe, states: inversion.State) -> bool:
+    """Whether all lanes have come to the end of their descent.
+
+    Args:
+      recipe: how they descend.
+      states: where they stand.
+    """
+    return bool((np.asarray(states.stage) == len(recipe.steps)).all())
+
+
+def restore(leaves: Sequence[np.ndarray], states: inversion.State) -> inversion.State:
+    """States read from a file, in the form, and on the devices, of states that `init` made.
+
+    Args:
+      leaves: of the states that were kept.
+      states: of the same descents.
+
+    Returns:
+      The kept states.
+    """
+    like, form = jax.tree.flatten(states)
+    return form.unflatten([jax.device_put(leaf, old.sharding) for leaf, old in zip(leaves, like, strict=True)])
+
+
+def num_programs() -> int:
+    """How many programs have been compiled for descents in this process."""
+    return _run._cache_size()  # pyright: ignore[reportAttributeAccessIssue, reportFunctionMemberAccess]
 
 
 def _objective_axes(eq3):

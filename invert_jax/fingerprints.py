@@ -3,7 +3,10 @@
 import dataclasses
 import functools
 import hashlib
+import importlib.metadata
+import importlib.resources
 import inspect
+import pathlib
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -38,6 +41,25 @@ def fingerprint(value: Any) -> str:
         digest.update(len(part).to_bytes(8, "little"))
         digest.update(part)
     return digest.hexdigest()[:_LENGTH]
+
+
+@functools.cache
+def surroundings() -> dict[str, str]:
+    """What results depend on besides their settings: the library's source, versions, device and precision, in words.
+
+    >>> sorted(surroundings())[:3]
+    ['device', 'flax', 'jax']
+    """
+    package = __name__.partition(".")[0]
+    folder = pathlib.Path(str(importlib.resources.files(package)))
+    sources = {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*.py")}
+    config = jax.config.values
+    return {
+        **{name: importlib.metadata.version(name) for name in ("jax", "jaxlib", "flax", "optax")},
+        f"source of {package}": fingerprint(sources),
+        "device": f"{jax.default_backend()}, {jax.devices()[0].device_kind}",
+        "precision": f"{config['jax_default_matmul_precision']}, x64 {config['jax_enable_x64']}",
+    }
 
 
 def _parts(value):

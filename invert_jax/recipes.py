@@ -172,9 +172,7 @@ def laplacian_pyramid(
     (0.1, 5)
     """
     if not fine_stages:
-        raise ValueError(
-            "fine_stages is empty: the finest level is never shown; give one (rate, steps, share of the priors) or more."
-        )
+        raise ValueError("fine_stages is empty; give (rate, steps, share of the priors) of one stage or more.")
     if lambda_compactness is None:
         lambda_compactness = 0.0 if layer is None else _of_layer(layer, _LAMBDA_COMPACTNESS)
     if lambda_tv is None:

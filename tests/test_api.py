@@ -36,6 +36,7 @@ MASKED = {"squared_distance", "distance", "l1_distance", "inner_product", "activ
 # Without an example of their own: `invert`, whose parts they are, has it; or they need a file that is not here.
 WITHOUT_EXAMPLE = {
     "current_image",
+    "ended",
     "energies",  # this, `place` and the other parts of `batching` are what `sample` is made of
     "finish",
     "init",
@@ -43,7 +44,9 @@ WITHOUT_EXAMPLE = {
     "num_evaluations",
     "place",
     "of",  # shown by `receptive_field.alexnet`
+    "num_programs",
     "read_mat",
+    "restore",
     "run",
     "step",
 }

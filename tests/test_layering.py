@@ -34,7 +34,7 @@ FLOORS = (
     ("objective",),
     ("inversion",),
     ("batching", "recipes", "baselines"),
-    ("sampling",),
+    ("sampling", "sweeps"),
     ("__init__",),
 )
 FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}

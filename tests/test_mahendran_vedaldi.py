@@ -256,7 +256,7 @@ def test_percent_leaves_out_what_is_not_finite():
 
 def test_what_surrounds_an_inversion_names_it_too(asked, photographs, tmp_path, monkeypatch):
     run("figure11", tmp_path, f"--images={photographs}", "--num_images=1")
-    monkeypatch.setattr(kept, "surroundings", lambda: {"jax": "another"})
+    monkeypatch.setattr(ij, "surroundings", lambda: {"jax": "another"})
     run("figure11", tmp_path, f"--images={photographs}", "--num_images=1")
     assert len(asked) == 2 == len(list(tmp_path.glob("inversions/*.npz")))
 

@@ -34,7 +34,7 @@ def test_restart_does_not_depend_on_the_number_of_devices(num_restarts):
 def test_devices_do_not_talk_during_the_descent():
     mesh = mesh_of(8)
     eq3, recipe, states = lanes(mesh)
-    compiled = batching.run.lower(eq3, recipe, states, 40, mesh=mesh).compile().as_text()
+    compiled = batching._run.lower(eq3, recipe, states, 40, mesh=mesh).compile().as_text()
     assert "while" in compiled and "num_partitions=8" in compiled
     assert re.findall(COLLECTIVES, compiled) == []
 

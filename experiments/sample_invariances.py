@@ -1,0 +1,318 @@
+"""Samples the invariances of many codes: photographs x layers x recipes x random restarts, in a folder to go on with.
+
+    python -m experiments.sample_invariances
+    python -m experiments.sample_invariances --images=folder --num_images=100 --layers=conv1,conv5,fc8 --num_restarts=32
+    python -m experiments.sample_invariances --sweep=sweep.json
+    python -m experiments.sample_invariances --num_restarts=64 --extend
+
+A sweep is given by flags, or by a JSON file whose keys are their names. It is checked whole, and its size, memory and
+time are told, before anything runs. The same command goes on with what a folder holds, whenever and however it was
+stopped; --extend adds restarts to a finished one. Writes into --workdir:
+
+    restarts/PROBLEM/PHOTOGRAPH.npz   pictures [R, H, W, C], errors, energies [R, T, 4]; `ij.load_sweep` reads them
+    montages/PROBLEM-PHOTOGRAPH.png   the photograph and its first restarts
+    manifest.json, results.json       settings and versions; errors, failures, device
+
+One process drives all devices of its machine. For several machines start the command on each, with --coordinator,
+--num_processes and --process_id; they need a folder that all of them see.
+"""
+
+import json
+import math
+import os
+import pathlib
+import signal
+import time
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import rich.progress
+from absl import flags
+
+import invert_jax as ij
+from experiments import common, reproduction
+
+FLAGS = flags.FLAGS
+
+_SHOWN = 8  # restarts in a montage
+_REST = 10.0  # seconds between two lines, or two writings of results.json
+_MOST_AT_A_TIME = {"cpu": 4}  # more is no faster there
+RECIPES = {
+    "pixels": lambda layer: ij.recipes.shallow() if layer is None else ij.recipes.for_layer(layer),
+    "pyramid": ij.recipes.laplacian_pyramid,
+}
+
+
+def _define_flags():
+    reproduction.define_flags("sample_invariances", num_images=5, alexnet=True)
+    flags.DEFINE_list("representations", ["alexnet"], f"What to invert: alexnet, {', '.join(reproduction.GRAY)}.")
+    flags.DEFINE_list("layers", ["conv1", "norm2", "conv4", "pool5", "fc6", "fc8"], "Layers of alexnet.")
+    flags.DEFINE_list("recipes", ["pixels"], f"How: {', '.join(RECIPES)}.")
+    flags.DEFINE_integer("num_restarts", 8, "Random starts of every photograph.", lower_bound=1)
+    flags.DEFINE_integer("gray_size", 160, "Side of the photographs of everything but alexnet.", lower_bound=16)
+    flags.DEFINE_enum("dtype", "float32", ["float32", "float16"], "In which pictures are kept.")
+    flags.DEFINE_integer("chunk_size", None, "Restarts at a time on a device, a power of two; by memory if absent.")
+    flags.DEFINE_float("memory_gb", None, "Memory of a device to plan with; three quarters of its own if absent.")
+    flags.DEFINE_float("checkpoint_seconds", 300.0, "How often what is under way is kept.", lower_bound=0.01)
+    flags.DEFINE_bool("extend", False, "Add restarts to a folder that was made for fewer.")
+    flags.DEFINE_string("sweep", None, "A JSON file with any of these flags by name.")
+    flags.DEFINE_string("coordinator", None, "Address:port of process 0, for several processes.")
+    flags.DEFINE_integer("num_processes", 1, "How many processes there are.", lower_bound=1)
+    flags.DEFINE_integer("process_id", 0, "Which one this is.", lower_bound=0)
+
+
+def main() -> int:
+    """Runs the sweep that the flags describe."""
+    _read_json()
+    _join()
+    sweep = _sweep()
+    memory = _memory()
+    platform = jax.default_backend()
+    chunk_size = FLAGS.chunk_size or ij.sweeps.chunk_size_for(
+        sweep, memory=memory, most=_MOST_AT_A_TIME.get(platform, ij.sweeps.CHUNK_SIZES[-1])
+    )
+    leader = jax.process_index() == 0
+    if leader:
+        _say_plan(sweep, chunk_size, memory)
+    workdir = common.make_workdir(FLAGS.workdir)
+    asked: list[int] = []
+    before = signal.signal(signal.SIGINT, lambda *_: _ask_to_stop(asked))
+    began = time.monotonic()
+    try:
+        with _Display(sweep, workdir, leader) as display:
+            results = ij.sweeps.run(
+                sweep,
+                workdir,
+                chunk_size=chunk_size,
+                extend=FLAGS.extend,
+                checkpoint_seconds=FLAGS.checkpoint_seconds,
+                hooks=ij.sweeps.Hooks(watch=display.show, tell=display.tell, stop=lambda: bool(asked)),
+            )
+    except ij.sweeps.Stopped:
+        common.console.print(f"Stopped; the same command goes on from here ({workdir}).", highlight=False)
+        return 130
+    finally:
+        signal.signal(signal.SIGINT, before)
+    if leader:
+        _draw(sweep, results, workdir)
+        rows = _write_index(workdir, results, complete=True)
+        common.console.print(_table(rows), highlight=False, markup=False)
+        failed = sum(row["not_finite"] for row in rows)
+        common.console.print(
+            f"{sweep.size} restarts in {time.monotonic() - began:.0f} s, {failed} of them not finite; "
+            f"{ij.batching.num_programs()} programs compiled; everything is in {workdir}",
+            highlight=False,
+            soft_wrap=True,
+        )
+    return 0
+
+
+def _read_json():
+    if FLAGS.sweep is None:
+        return
+    try:
+        given = json.loads(pathlib.Path(FLAGS.sweep).read_text())
+        if not isinstance(given, dict):
+            raise ValueError("it is not an object")
+    except (OSError, ValueError) as error:
+        raise ValueError(f"--sweep={FLAGS.sweep} is not a JSON file of flags ({error}).") from None
+    own = {flag.name for flag in FLAGS.get_key_flags_for_module(__name__)} | set(_settings())
+    for name, value in given.items():
+        if name not in own or name == "sweep":
+            raise ValueError(f"{FLAGS.sweep} has {name!r}, which is no flag of this runner; see --help.")
+        if FLAGS[name].present:
+            raise ValueError(f"{name} is given by flag and in {FLAGS.sweep}; give it once.")
+        text = ",".join(map(str, value)) if isinstance(value, list) else str(value)
+        try:
+            FLAGS[name].parse(text)
+        except flags.IllegalFlagValueError as error:
+            raise ValueError(f"{FLAGS.sweep}: {error}.") from None
+
+
+def _settings():
+    return [flag.name for name, all_ in FLAGS.flags_by_module_dict().items() if "absl" not in name for flag in all_]
+
+
+def _join():
+    """Joins the other processes, before JAX does anything else."""
+    if FLAGS.process_id >= FLAGS.num_processes:
+        raise ValueError(f"--process_id is {FLAGS.process_id}, of {FLAGS.num_processes} processes; they count from 0.")
+    if FLAGS.num_processes > 1:
+        if FLAGS.coordinator is None:
+            raise ValueError("Several processes need --coordinator=ADDRESS:PORT, that of process 0.")
+        jax.distributed.initialize(FLAGS.coordinator, FLAGS.num_processes, FLAGS.process_id)
+
+
+def _sweep():
+    reproduction.require_known("--representations", FLAGS.representations, ("alexnet", *reproduction.GRAY))
+    reproduction.require_known("--layers", FLAGS.layers, ij.layers.NAMES)
+    reproduction.require_known("--recipes", FLAGS.recipes, RECIPES)
+    problems = []
+    for name in FLAGS.representations:
+        deep = name == "alexnet"
+        size = reproduction.ALEXNET_SIZE if deep else FLAGS.gray_size
+        photographs = reproduction.photographs(size=size, gray=not deep)
+        images = {photo.name: photo.image for photo in photographs}
+        if len(images) < len(photographs):
+            raise ValueError("Two photographs have one name; give each file a name of its own.")
+        for layer in FLAGS.layers if deep else [None]:
+            phi = reproduction.alexnet(layer) if deep else reproduction.GRAY[name]()
+            for recipe in FLAGS.recipes:
+                label = "-".join([layer or name, *([recipe] if len(FLAGS.recipes) > 1 else [])])
+                problems.append(ij.sweeps.Problem(label, phi, RECIPES[recipe](layer), images))
+    return ij.sweeps.make(problems, num_restarts=FLAGS.num_restarts, seed=FLAGS.seed, dtype=FLAGS.dtype)
+
+
+def _memory():
+    """Bytes of a device to plan with."""
+    if FLAGS.memory_gb is not None:
+        return FLAGS.memory_gb * 2**30
+    stats = jax.local_devices()[0].memory_stats() or {}
+    host = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return 0.75 * stats.get("bytes_limit", host / jax.local_device_count())
+
+
+def _say_plan(sweep, chunk_size, memory):
+    gigabytes = chunk_size * max(map(ij.sweeps.memory_of_restart, sweep.problems)) / 2**30
+    disk = sum(
+        sweep.num_restarts * np.dtype(sweep.dtype).itemsize * sum(image.size for image in problem.images.values())
+        for problem in sweep.problems
+    )
+    seconds = _expected_seconds(sweep) / (jax.device_count() if jax.default_backend() != "cpu" else FLAGS.num_processes)
+    common.console.print(
+        f"{len(sweep.problems)} problems, {sweep.size} restarts of {sweep.problems[0].recipe.num_steps} steps or so; "
+        f"{chunk_size} at a time on each of {jax.device_count()} devices, about {gigabytes:.1f} of "
+        f"{memory / 2**30:.1f} GB; {disk / 2**30:.2f} GB on disk; about {_duration(seconds)}, by arithmetic alone.",
+        highlight=False,
+        soft_wrap=True,
+    )
+
+
+def _expected_seconds(sweep):
+    """From the operations of a step, and the device's speed at a matrix product."""
+    matrix = jnp.ones((1024, 1024))
+    multiply = jax.jit(jnp.matmul)
+    multiply(matrix, matrix).block_until_ready()
+    began = time.monotonic()
+    for _ in range(4):
+        product = multiply(matrix, matrix)
+    product.block_until_ready()
+    speed = 4 * 2 * 1024**3 / (time.monotonic() - began)
+    return (
+        sum(
+            ij.sweeps.operations_of_step(problem) * problem.recipe.num_steps * len(problem.images) * sweep.num_restarts
+            for problem in sweep.problems
+        )
+        / speed
+    )
+
+
+def _duration(seconds):
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
+def _ask_to_stop(asked):
+    if asked:
+        raise KeyboardInterrupt
+    asked.append(1)
+    common.console.print("Stopping at the next safe point; again to stop at once.", highlight=False)
+
+
+class _Display:
+    """Bars on a terminal, lines elsewhere; keeps results.json up to date."""
+
+    def __init__(self, sweep, workdir, leader):
+        self._workdir, self._leader, self._bars = workdir, leader, leader and common.console.is_terminal
+        self._progress = rich.progress.Progress(
+            "{task.description}",
+            rich.progress.BarColumn(),
+            "{task.completed:.0f}/{task.total:.0f}",
+            rich.progress.TimeRemainingColumn(),
+            "{task.fields[note]}",
+            console=common.console,
+            disable=not self._bars,
+        )
+        self._restarts = self._progress.add_task("restarts", total=sweep.size, note="")
+        self._steps = self._progress.add_task("steps", total=1, note="")
+        self._began, self._at, self._made, self._seen = time.monotonic(), -math.inf, 0, None
+
+    def __enter__(self):
+        self._progress.start()
+        return self
+
+    def __exit__(self, *_):
+        self._progress.stop()
+
+    def tell(self, sentence):
+        common.console.print(sentence, style="yellow", highlight=False, soft_wrap=True)
+
+    def show(self, status):
+        """Takes a `sweeps.Status`."""
+        if self._seen is not None and self._seen.step < status.step and self._seen.problem == status.problem:
+            self._made += (status.step - self._seen.step) * status.restarts
+        ended = self._seen is not None and status.finished > self._seen.finished
+        self._seen = status
+        rate = self._made / max(time.monotonic() - self._began, 1e-9)
+        note = f"{status.problem}, energy {status.energy:.4g}, {rate:.0f} restart-steps/s, {status.programs} programs"
+        self._progress.update(self._restarts, total=status.wanted, completed=status.finished)
+        self._progress.update(self._steps, total=status.num_steps, completed=status.step, note=note)
+        if time.monotonic() - self._at < _REST and not (ended and status.finished == status.wanted):
+            return
+        self._at = time.monotonic()
+        if not self._bars and self._leader:
+            common.console.print(
+                f"{status.finished}/{status.wanted} restarts, step {status.step}/{status.num_steps}, {note}",
+                highlight=False,
+                soft_wrap=True,
+            )
+        if self._leader:
+            _write_index(self._workdir, ij.load_sweep(self._workdir), complete=False)
+
+
+def _write_index(workdir, results, *, complete):
+    rows = []
+    for problem, image in results:
+        errors, finite = results.errors(problem, image)
+        rows.append(
+            {
+                "problem": problem,
+                "image": image,
+                "restarts": len(errors),
+                "errors": errors,
+                "not_finite": int((~finite).sum()),
+                "files": [str(path.relative_to(workdir)) for path in results.index[problem, image]],
+            }
+        )
+    common.write_results(workdir, {"complete": complete, "chunk_sizes": results.manifest["chunk_sizes"], "rows": rows})
+    return rows
+
+
+def _table(rows):
+    return reproduction.markdown(
+        ["problem", "photograph", "restarts", "relative error, %"],
+        [[row["problem"], row["image"], row["restarts"], reproduction.percent(row["errors"])] for row in rows],
+    )
+
+
+def _draw(sweep, results, workdir):
+    room = common.make_workdir(workdir / "montages")
+    for problem in sweep.problems:
+        for name, image in problem.images.items():
+            found = results[problem.name, name]
+            labels = [
+                f"{100 * error:.1f} %" if good else "not finite"
+                for error, good in zip(found.error, found.finite, strict=True)
+            ]
+            tiles = [image, *np.nan_to_num(found.image[:_SHOWN].astype(np.float32))]
+            picture = ij.figures.montage(
+                tiles, labels=[name, *labels[:_SHOWN]], columns=3, title=f"{problem.name} (clipped to 0..255)"
+            )
+            ij.save_image(room / f"{problem.name}-{name}.png", picture)
+
+
+if __name__ == "__main__":
+    _define_flags()
+    common.run(main)

@@ -1,0 +1,32 @@
+"""Sweeps: many restarts of many photographs through many problems, in a folder that can be gone on with."""
+
+from invert_jax.sweeps.engine import Hooks, Status, Stopped, run
+from invert_jax.sweeps.plan import (
+    CHUNK_SIZES,
+    Problem,
+    Sweep,
+    chunk_size_for,
+    make,
+    memory_of_restart,
+    operations_of_step,
+    restart_key,
+)
+from invert_jax.sweeps.store import Restarts, SweepResults, load_sweep
+
+__all__ = [
+    "CHUNK_SIZES",
+    "Hooks",
+    "Problem",
+    "Restarts",
+    "Status",
+    "Stopped",
+    "Sweep",
+    "SweepResults",
+    "chunk_size_for",
+    "load_sweep",
+    "make",
+    "memory_of_restart",
+    "operations_of_step",
+    "restart_key",
+    "run",
+]

@@ -1,0 +1,264 @@
+"""Runs a sweep: batches of restarts, one compiled program for each problem and size of photograph, resumable.
+
+Photographs and restarts share the batch. What is finished is written at once; what is under way, every so often.
+"""
+
+import dataclasses
+import errno
+import math
+import os
+import pathlib
+import time
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.experimental import multihost_utils
+from jax.sharding import Mesh
+
+from invert_jax import batching, checks, fingerprints, objective
+from invert_jax.sweeps import checkpoints, plan, store
+
+_EVERY = 20  # steps between looks at the clock, and between reports
+_DISK = {errno.ENOSPC: "is full", errno.EDQUOT: "is full for you", errno.EROFS: "cannot be written to"}
+
+
+class Status(NamedTuple):
+    """Where a sweep stands, told every few steps.
+
+    Attributes:
+      problem: the one at work.
+      restarts: how many the batch has.
+      step: steps that it has made.
+      num_steps: steps that it makes at most.
+      energy: mean total of its finite restarts at their last step; NaN before the first.
+      finished: restarts of this process's share that are on disk.
+      wanted: restarts of its share.
+      programs: programs compiled so far for descents.
+    """
+
+    problem: str
+    restarts: int
+    step: int
+    num_steps: int
+    energy: float
+    finished: int
+    wanted: int
+    programs: int
+
+
+class Hooks(NamedTuple):
+    """What a sweep tells, and asks, the one who runs it.
+
+    Attributes:
+      watch: told where the sweep stands, every 20 steps.
+      tell: told in a sentence what the user should know.
+      stop: asked every 20 steps whether to stop.
+    """
+
+    watch: Callable[[Status], None] = lambda status: None
+    tell: Callable[[str], None] = print
+    stop: Callable[[], bool] = lambda: False
+
+
+class Stopped(Exception):  # noqa: N818, not an error
+    """The sweep was asked to stop, and has; what was under way is kept."""
+
+
+def run(
+    sweep: plan.Sweep,
+    workdir: str | os.PathLike,
+    *,
+    chunk_size: int,
+    mesh: Mesh | None = None,
+    extend: bool = False,
+    checkpoint_seconds: float = 300.0,
+    hooks: Hooks = Hooks(),  # noqa: B008, a tuple
+) -> store.SweepResults:
+    """Makes every restart of a sweep that its folder does not hold yet.
+
+    Under `jax.distributed` each process makes and writes its own share; all must see the one folder.
+
+    Args:
+      sweep: what to do, from `plan.make`.
+      workdir: the folder, made if need be.
+      chunk_size: restarts at a time on each device, one of `plan.CHUNK_SIZES`; a folder goes on with its own.
+      mesh: this process's devices, a mesh with the one axis "restarts"; None is all that it drives.
+      extend: whether the folder may have been made for fewer restarts.
+      checkpoint_seconds: how often what is under way is kept: the most work that a killed process loses.
+      hooks: what is told, and asked, on the way.
+
+    Returns:
+      The results, as `load_sweep` reads them.
+
+    Raises:
+      ValueError: the folder holds a sweep with other settings.
+      BlockingIOError: another run is at work in the folder.
+      OSError: the folder cannot be written to, or its disk is full; what is there stays whole.
+      Stopped: `hooks.stop` asked for it.
+    """
+    if chunk_size not in plan.CHUNK_SIZES:
+        raise ValueError(f"chunk_size is {chunk_size!r}; it must be one of {', '.join(map(str, plan.CHUNK_SIZES))}.")
+    checks.require_positive(checkpoint_seconds, "checkpoint_seconds")
+    path = pathlib.Path(workdir)
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        with store.claimed(path, jax.process_index()):
+            mesh = batching.mesh_of(None) if mesh is None else mesh
+            _work(sweep, path, chunk_size, mesh, extend, checkpoint_seconds, hooks)
+    except OSError as error:
+        if error.errno in _DISK:
+            raise OSError(
+                error.errno,
+                f"The disk of {path} {_DISK[error.errno]}; mend that, then give the same command to go on: what is "
+                f"finished is kept.",
+            ) from None
+        raise
+    return store.load_sweep(path)
+
+
+def _work(sweep, path, chunk_size, mesh, extend, checkpoint_seconds, hooks):
+    process, processes = jax.process_index(), jax.process_count()
+    settings = {**plan.settings(sweep), **fingerprints.surroundings()}
+    folder = store.Folder(path, store.stamp_of(settings), hooks.tell)
+    if process == 0:
+        manifest = store.agree(path, settings, num_restarts=sweep.num_restarts, extend=extend)
+        chunk_size = manifest["chunk_sizes"][-1] if manifest["chunk_sizes"] else chunk_size
+        store.note_chunk_size(path, chunk_size)
+        store.tidy(path)
+        checkpoints.prune(folder, processes=processes, chunk_size=chunk_size, width=chunk_size * mesh.size)
+    _meet("agreed")
+    chunk_size = store.read_manifest(path)["chunk_sizes"][-1]
+    under_way = checkpoints.read(folder)
+    started = {(about["problem"], *job) for about, _ in under_way.values() for job in about["lanes"] if job}
+    shares, finished, wanted = [], 0, 0
+    for group in (group for problem in sweep.problems for group in plan.groups(problem)):
+        there = store.finished(folder, group.problem.name, group.images)
+        every = [(image, r) for image in group.images for r in range(sweep.num_restarts)]
+        left = [(image, r) for image, r in every if r not in there[image]]
+        fresh = [job for job in left if (group.problem.name, *job) not in started]
+        share = slice(process * len(fresh) // processes, (process + 1) * len(fresh) // processes)
+        shares.append((group, fresh[share]))
+        finished, wanted = finished + len(every) - len(left), wanted + len(every)
+    _meet("read")  # nobody writes before all have read
+
+    worker = _Worker(sweep, folder, mesh, checkpoint_seconds, hooks, finished, wanted)
+    if process in under_way:
+        about, leaves = under_way[process]
+        lanes = [job and (job[0], job[1]) for job in about["lanes"]]
+        images = {job[0] for job in lanes if job}
+        group = next(g for g, _ in shares if g.problem.name == about["problem"] and images <= set(g.images))
+        worker.make(group, lanes, chunk_size, leaves)
+    for group, jobs in shares:
+        while jobs:
+            lanes, later = plan.seat(jobs, group.images, chunk_size, mesh.size)
+            try:
+                worker.make(group, lanes, chunk_size)
+                jobs = later
+            except jax.errors.JaxRuntimeError as error:
+                if "RESOURCE_EXHAUSTED" not in str(error) or chunk_size == 1:
+                    raise
+                chunk_size //= 2
+                store.note_chunk_size(path, chunk_size)
+                hooks.tell(
+                    f"{group.problem.name} does not fit into the device's memory; the rest of the sweep runs "
+                    f"{chunk_size} restarts at a time, at which the rounding differs."
+                )
+    _meet("made")
+    if process == 0:
+        for group, _ in shares:
+            for image in group.images:
+                store.merge(folder, group.problem.name, image)
+    _meet("merged")
+
+
+def _meet(where):
+    """Waits for the other processes."""
+    if jax.process_count() > 1:
+        multihost_utils.sync_global_devices(f"sweep: {where}")
+
+
+@dataclasses.dataclass
+class _Worker:
+    """Makes batches, and knows how far the whole has come."""
+
+    sweep: plan.Sweep
+    folder: store.Folder
+    mesh: Mesh
+    checkpoint_seconds: float
+    hooks: Hooks
+    finished: int
+    wanted: int
+
+    def make(self, group, lanes, chunk_size, leaves=None):
+        """Descends from these restarts' starts, or from where they were, and writes what they found."""
+        problem, phi = group.problem, group.problem.representation
+        jobs = [job for job in lanes if job]
+        seated = [job or jobs[0] for job in lanes]
+        targets = {image: phi(problem.images[image]) for image in dict.fromkeys(image for image, _ in jobs)}
+        for target in targets.values():  # each is checked; all but their targets is the same
+            eq3 = objective.make(phi, target, problem.recipe, image_shape=group.shape, mask=problem.mask)
+        eq3 = dataclasses.replace(eq3, target=np.stack([targets[image] for image, _ in seated]))
+        eq3, recipe = batching.place(self.mesh, eq3, problem.recipe)
+        keys = [jax.random.fold_in(plan.restart_key(self.sweep.seed, problem.images[image]), r) for image, r in seated]
+        active = np.array([job is not None for job in lanes])
+        states = batching.init(jnp.stack(keys), active, eq3, recipe, mesh=self.mesh)
+        if leaves is not None:
+            states = batching.restore(leaves, states)
+
+        kept_at = time.monotonic()
+        while int(states.step) < recipe.num_steps and not batching.ended(recipe, states):
+            self._report(problem, active, recipe, states)
+            stop = self.hooks.stop()
+            if stop or time.monotonic() - kept_at >= self.checkpoint_seconds:
+                about = {"problem": problem.name, "lanes": lanes, "chunk_size": chunk_size}
+                checkpoints.write(self.folder, jax.process_index(), about, jax.tree.leaves(states))
+                kept_at = time.monotonic()
+            if stop:
+                raise Stopped
+            states = batching.run(eq3, recipe, states, min(int(states.step) + _EVERY, recipe.num_steps), mesh=self.mesh)
+        found = jax.device_get(batching.finish(eq3, recipe, states, mesh=self.mesh))
+        self._keep(problem.name, lanes, found, chunk_size)
+        checkpoints.drop(self.folder, jax.process_index())
+        self.finished += len(jobs)
+        self._report(problem, active, recipe, states)
+
+    def _report(self, problem, active, recipe, states):
+        energy = batching.energies(recipe, states)[active, 0]
+        energy = energy[np.isfinite(energy)] if int(states.step) else energy[:0]
+        self.hooks.watch(
+            Status(
+                problem.name,
+                int(active.sum()),
+                int(states.step),
+                recipe.num_steps,
+                float(energy.mean()) if energy.size else math.nan,
+                self.finished,
+                self.wanted,
+                batching.num_programs(),
+            )
+        )
+
+    def _keep(self, problem, lanes, found: Any, chunk_size):
+        """Writes what the lanes found, photograph by photograph."""
+        bad = ~np.isfinite(found.energy[..., 0])
+        for image in dict.fromkeys(job[0] for job in lanes if job):
+            its = sorted((job[1], lane) for lane, job in enumerate(lanes) if job and job[0] == image)
+            restarts, own = np.array(its, np.int32).T
+            store.keep(
+                self.folder,
+                problem,
+                image,
+                store.Restarts(
+                    restart=restarts,
+                    image=found.image[own].astype(self.sweep.dtype),
+                    error=found.error[own],
+                    energy=found.energy[own],
+                    finite=found.finite[own],
+                    evaluations=found.evaluations[own],
+                    failed_at=np.where(bad.any(1), bad.argmax(1), -1)[own].astype(np.int32),
+                    chunk_size=np.full(len(own), chunk_size, np.int32),
+                ),
+            )
