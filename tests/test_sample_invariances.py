@@ -110,20 +110,46 @@ def start(workdir, *arguments, devices=1):
     )
 
 
-@pytest.mark.parametrize("processes", [2, 4])
-def test_processes_together_make_what_one_makes(processes, swept, tmp_path):
+def together(workdir, processes):
+    """The sweep in several processes, each with a checkpoint after every 20 steps."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
-        coordinator = f"--coordinator=127.0.0.1:{free.getsockname()[1]}"
-    joined = [coordinator, f"--num_processes={processes}"]
-    running = [start(tmp_path, *joined, f"--process_id={i}") for i in range(processes)]
+        joined = [f"--coordinator=127.0.0.1:{free.getsockname()[1]}", f"--num_processes={processes}"]
+    return [start(workdir, *joined, "--checkpoint_seconds=0.01", f"--process_id={i}") for i in range(processes)]
+
+
+def wait(running):
     said = [process.communicate(timeout=300)[0] for process in running]
-    assert [process.returncode for process in running] == [0] * processes, said
-    expected, found = ij.load_sweep(swept), ij.load_sweep(tmp_path)
+    assert [process.returncode for process in running] == [0] * len(running), said
+
+
+def assert_same(workdir, expected):
+    expected, found = ij.load_sweep(expected), ij.load_sweep(workdir)
     assert list(found) == list(expected)
     for which in expected:
         for array, other in zip(found[which], expected[which], strict=True):
             np.testing.assert_array_equal(array, other)
+
+
+@pytest.mark.parametrize("processes", [2, 4])
+def test_processes_together_make_what_one_makes(processes, swept, tmp_path):
+    wait(together(tmp_path, processes))
+    assert_same(tmp_path, swept)
+
+
+def test_killed_processes_go_on_each_from_its_checkpoint(swept, tmp_path):
+    running, checkpoints = together(tmp_path, 2), [tmp_path / "checkpoints" / f"{i}.npz" for i in range(2)]
+    while not all(path.exists() for path in checkpoints):
+        assert all(process.poll() is None for process in running), [process.communicate()[0] for process in running]
+        time.sleep(0.005)
+    for process in running:
+        process.kill()
+        process.communicate()
+    assert all(path.exists() for path in checkpoints)
+    running = together(tmp_path, 2)
+    wait(running)
+    assert_same(tmp_path, swept)
+    assert not list((tmp_path / "checkpoints").iterdir()) and not (tmp_path / "set_aside").exists()
 
 
 def test_interrupted_it_stops_at_a_safe_point_and_goes_on(swept, tmp_path):
@@ -134,8 +160,7 @@ def test_interrupted_it_stops_at_a_safe_point_and_goes_on(swept, tmp_path):
     said = process.communicate(timeout=120)[0]
     assert process.returncode == 130 and "Stopped; the same command goes on from here" in said, said
     assert run(tmp_path, *SMALL) == 0
-    for which, restarts in ij.load_sweep(swept).items():
-        np.testing.assert_array_equal(ij.load_sweep(tmp_path)[which].image, restarts.image)
+    assert_same(tmp_path, swept)
 
 
 def test_killed_twice_it_comes_to_the_same(capfd):

@@ -1,13 +1,19 @@
-"""Descents under way, one batch for each process, kept by orbax: written whole or not at all."""
+"""Descents under way, one batch for each process, in `checkpoints/PROCESS.npz`: whole, or as they were before.
 
+Not by orbax, which under `jax.distributed` writes NumPy arrays from process 0 only, and refuses arrays that one process
+holds alone; here every process keeps its own, when it likes.
+"""
+
+import io
 import json
-import shutil
+import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
 import numpy as np
 
+from invert_jax import files
 from invert_jax.sweeps import store
 
 _ROOM = "checkpoints"
@@ -22,37 +28,43 @@ def write(folder: store.Folder, process: int, about: Mapping[str, Any], leaves: 
       about: what JSON can hold: the problem, who sits on which lane, the chunk size.
       leaves: of the states.
     """
-    room = (folder.path / _ROOM / str(process)).resolve()
-    before = _versions(room)
-    about = {**about, "stamp": folder.stamp, "width": len(about["lanes"])}
-    tree = {"about": np.frombuffer(json.dumps(about).encode(), np.uint8)}
-    tree |= {f"leaf {i}": np.asarray(leaf) for i, leaf in enumerate(leaves)}
-    _checkpointer(process).save(room / str(before[-1] + 1 if before else 0), tree)
-    for number in before:
-        shutil.rmtree(room / str(number))
+    path = _path(folder, process)
+    path.parent.mkdir(exist_ok=True)
+    text = json.dumps({**about, "stamp": folder.stamp, "width": len(about["lanes"])})
+    stream = io.BytesIO()
+    np.savez(stream, np.array(text), *jax.device_get(leaves))
+    files.write(path, stream.getvalue())
 
 
-def read(folder: store.Folder) -> dict[int, tuple[dict[str, Any], list[np.ndarray]]]:
-    """What the processes had under way.
+def read(folder: store.Folder, process: int) -> tuple[dict[str, Any], list[np.ndarray]]:
+    """What a process had under way.
+
+    Args:
+      folder: the sweep's.
+      process: whose.
+
+    Returns:
+      What `write` was given.
+    """
+    with open(_path(folder, process), "rb") as opened, np.load(opened, allow_pickle=False) as file:
+        about, *leaves = (file[f"arr_{i}"] for i in range(len(file.files)))
+    return json.loads(str(about)), leaves
+
+
+def under_way(folder: store.Folder) -> dict[int, dict[str, Any]]:
+    """What is known of the descents under way.
 
     Args:
       folder: the sweep's.
 
     Returns:
-      `{process: (about, leaves)}`.
+      `{process: about}`.
     """
-    found = {}
-    for room in sorted((folder.path / _ROOM).glob("*")):
-        versions = _versions(room)
-        if versions:
-            tree = _checkpointer(jax.process_index()).restore((room / str(versions[-1])).resolve())
-            about = json.loads(np.asarray(tree.pop("about")).tobytes())
-            found[int(room.name)] = about, [np.asarray(tree[f"leaf {i}"]) for i in range(len(tree))]
-    return found
+    return {int(path.stem): read(folder, int(path.stem))[0] for path in _files(folder)}
 
 
 def prune(folder: store.Folder, *, processes: int, chunk_size: int, width: int) -> None:
-    """Drops what this run cannot go on with: half-written, of another number of processes, or of another batch size.
+    """Sets aside what this run cannot go on with: not whole, of more processes, or of another batch size.
 
     Args:
       folder: the sweep's.
@@ -61,32 +73,24 @@ def prune(folder: store.Folder, *, processes: int, chunk_size: int, width: int) 
       width: restarts at a time in a process.
     """
     wanted = {"stamp": folder.stamp, "chunk_size": chunk_size, "width": width}
-    for room in sorted((folder.path / _ROOM).glob("*")):
+    for path in _files(folder):
         try:
-            about, _ = read(folder)[int(room.name)]
-            fits = int(room.name) < processes and {name: about.get(name) for name in wanted} == wanted
-        except Exception:  # orbax raises many kinds, and whatever it is, the descent can be made again
+            about, _ = read(folder, int(path.stem))
+            fits = int(path.stem) < processes and {name: about.get(name) for name in wanted} == wanted
+        except store.NOT_WHOLE:
             fits = False
         if not fits:
-            folder.tell(f"What process {room.name} had under way does not fit this run; it is made again.")
-            shutil.rmtree(room)
+            store.set_aside(folder, path, "not whole, or not for this many processes, devices and restarts at a time")
 
 
 def drop(folder: store.Folder, process: int) -> None:
     """Forgets what a process had under way: it is finished."""
-    shutil.rmtree(folder.path / _ROOM / str(process), ignore_errors=True)
+    _path(folder, process).unlink(missing_ok=True)
 
 
-def _versions(room):
-    return sorted(int(path.name) for path in room.glob("*") if path.name.isdigit()) if room.is_dir() else []
+def _path(folder, process) -> pathlib.Path:
+    return folder.path / _ROOM / f"{process}.npz"
 
 
-def _checkpointer(process):
-    import orbax.checkpoint as ocp  # here, because it takes seconds to import
-
-    options = ocp.options.MultiprocessingOptions(
-        primary_host=process, active_processes={process}, barrier_sync_key_prefix=f"process-{process}"
-    )
-    return ocp.Checkpointer(
-        ocp.PyTreeCheckpointHandler(multiprocessing_options=options), multiprocessing_options=options
-    )
+def _files(folder):
+    return sorted(path for path in (folder.path / _ROOM).glob("*.npz") if path.stem.isdigit())

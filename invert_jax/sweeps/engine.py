@@ -128,11 +128,14 @@ def _work(sweep, path, chunk_size, mesh, extend, checkpoint_seconds, hooks):
         chunk_size = manifest["chunk_sizes"][-1] if manifest["chunk_sizes"] else chunk_size
         store.note_chunk_size(path, chunk_size)
         store.tidy(path)
+        for problem in sweep.problems:  # sets aside what is not whole, before others look
+            store.finished(folder, problem.name, problem.images)
         checkpoints.prune(folder, processes=processes, chunk_size=chunk_size, width=chunk_size * mesh.size)
     _meet("agreed")
+    store.require_same(path, settings, sweep.num_restarts)
     chunk_size = store.read_manifest(path)["chunk_sizes"][-1]
-    under_way = checkpoints.read(folder)
-    started = {(about["problem"], *job) for about, _ in under_way.values() for job in about["lanes"] if job}
+    under_way = checkpoints.under_way(folder)
+    started = {(about["problem"], *job) for about in under_way.values() for job in about["lanes"] if job}
     shares, finished, wanted = [], 0, 0
     for group in (group for problem in sweep.problems for group in plan.groups(problem)):
         there = store.finished(folder, group.problem.name, group.images)
@@ -146,7 +149,7 @@ def _work(sweep, path, chunk_size, mesh, extend, checkpoint_seconds, hooks):
 
     worker = _Worker(sweep, folder, mesh, checkpoint_seconds, hooks, finished, wanted)
     if process in under_way:
-        about, leaves = under_way[process]
+        about, leaves = checkpoints.read(folder, process)
         lanes = [job and (job[0], job[1]) for job in about["lanes"]]
         images = {job[0] for job in lanes if job}
         group = next(g for g, _ in shares if g.problem.name == about["problem"] and images <= set(g.images))

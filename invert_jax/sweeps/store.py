@@ -16,6 +16,7 @@ import io
 import json
 import os
 import pathlib
+import re
 import urllib.parse
 import zipfile
 import zlib
@@ -27,6 +28,9 @@ import numpy as np
 from invert_jax import files, fingerprints
 
 _MANIFEST, _RESTARTS, _SET_ASIDE = "manifest.json", "restarts", "set_aside"
+NOT_WHOLE = (ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile, zlib.error)
+"""What reading a file raises that is not a whole .npz."""
+
 _SMALL = ("restart", "error", "finite")
 
 
@@ -147,6 +151,13 @@ def read_manifest(path: pathlib.Path) -> dict[str, Any]:
     return json.loads(file.read_text())
 
 
+def require_same(path: pathlib.Path, settings: Mapping[str, str], num_restarts: int) -> None:
+    """Raises ValueError unless the folder's manifest, which another process wrote, is of this sweep."""
+    manifest = read_manifest(path)
+    if manifest["settings"] != dict(settings) or manifest["num_restarts"] != num_restarts:
+        raise ValueError(f"The processes at work in {path} were started with different settings; give all the same.")
+
+
 def stamp_of(settings: Mapping[str, str]) -> str:
     """A short name for settings."""
     return fingerprints.fingerprint(dict(settings))
@@ -171,8 +182,10 @@ def claimed(path: pathlib.Path, process_id: int) -> Iterator[None]:
 
 def tidy(path: pathlib.Path) -> None:
     """Removes what a killed run left half-written."""
-    for file in path.rglob(".*.tmp"):
-        file.unlink(missing_ok=True)
+    for room in (path, path / "checkpoints", *(path / _RESTARTS).glob("*")):
+        for file in room.glob(".*.tmp"):
+            if re.fullmatch(r"\.[0-9a-f]{32}\.tmp", file.name):  # as `files.write` calls them
+                file.unlink(missing_ok=True)
 
 
 def finished(folder: Folder, problem: str, images: Iterable[str]) -> dict[str, set[int]]:
@@ -227,7 +240,7 @@ def _parts(folder, problem, image):
         if path.exists():
             arrays = _read(path, folder.stamp)
             if arrays is None:
-                _set_aside(folder, path)
+                set_aside(folder, path, "not a whole file of this sweep")
             else:
                 found.append((path, arrays))
     return found
@@ -259,17 +272,23 @@ def _read(path, stamp, names=Restarts._fields):
             arrays = {name: file[name] for name in names}
         count = len(arrays["restart"])
         return arrays if count and all(len(array) == count for array in arrays.values()) else None
-    except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile, zlib.error):
-        return None
+    except NOT_WHOLE:
+        return None  # but a disk that cannot be read is not a file that is not whole
 
 
-def _set_aside(folder, path):
+def set_aside(folder: Folder, path: pathlib.Path, why: str) -> None:
+    """Moves a file out of the way, and says so.
+
+    Args:
+      folder: the sweep's.
+      path: the file.
+      why: what it is not.
+    """
     room = folder.path / _SET_ASIDE
     room.mkdir(exist_ok=True)
-    number = len(list(room.iterdir()))
-    to = room / f"{number}-{path.name}"
+    to = room / f"{len(list(room.iterdir()))}-{path.name}"
     os.replace(path, to)
-    folder.tell(f"{path} is not a whole file of this sweep; it is now {to}, and its restarts are made again.")
+    folder.tell(f"{path} is {why}; it is now {to}, and what it held is made again.")
 
 
 @dataclasses.dataclass(frozen=True)
