@@ -67,7 +67,7 @@ def inverter(workdir: pathlib.Path, representation: ij.Representation, recipe: i
                 "seconds": np.float32(time.monotonic() - began),
             }
 
-        key = jax.random.fold_in(jax.random.key(FLAGS.seed), zlib.crc32(np.ascontiguousarray(image).tobytes()))
+        key = ij.sweeps.restart_key(FLAGS.seed, image)
         restarts = [
             kept((image, mask, r), lambda r=r: restart(jax.random.fold_in(key, r))) for r in range(num_restarts)
         ]

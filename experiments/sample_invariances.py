@@ -89,7 +89,7 @@ def main() -> int:
                 checkpoint_seconds=FLAGS.checkpoint_seconds,
                 hooks=ij.sweeps.Hooks(watch=display.show, tell=display.tell, stop=lambda: bool(asked)),
             )
-    except ij.sweeps.Stopped:
+    except ij.sweeps.StoppedError:
         common.console.print(f"Stopped; the same command goes on from here ({workdir}).", highlight=False)
         return 130
     finally:

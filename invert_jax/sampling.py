@@ -117,8 +117,12 @@ def sample(
         if callback:
             _report(callback, num_restarts, restarts, eq3, recipe, states)
         chunk = jax.device_get(batching.finish(eq3, recipe, states, mesh=mesh))
-        found.append(jax.tree.map(lambda leaf: leaf[: len(restarts)], chunk))  # noqa: B023, used at once
+        found.append(_first(len(restarts), chunk))
     return jax.tree.map(lambda *leaves: np.concatenate(leaves), *found)
+
+
+def _first(count, chunk):
+    return jax.tree.map(lambda leaf: leaf[:count], chunk)
 
 
 def _report(callback, num_restarts, restarts, eq3, recipe, states):

@@ -93,7 +93,7 @@ def test_one_program_for_each_problem_and_size(tmp_path):
 
 @pytest.mark.parametrize("asked", [1, 3, 8])
 def test_what_was_stopped_goes_on_to_the_same_bits(asked, three, tmp_path):
-    with pytest.raises(sweeps.Stopped):
+    with pytest.raises(sweeps.StoppedError):
         run(tmp_path, hooks=stop_after(asked))
     assert [path.name for path in (tmp_path / "checkpoints").iterdir()] == ["0.npz"]
     steps = []
@@ -115,7 +115,7 @@ def test_a_checkpoint_is_kept_as_often_as_asked(three, tmp_path, monkeypatch):
 
 def test_another_chunk_size_of_the_devices_starts_the_batch_again(three, tmp_path):
     sweep = sweeps.make(PROBLEMS[1:], num_restarts=3)
-    with pytest.raises(sweeps.Stopped):
+    with pytest.raises(sweeps.StoppedError):
         run(tmp_path, sweep, hooks=stop_after(3))
     told = []
     found = run(tmp_path, sweep, mesh=batching.mesh_of(jax.devices()[:2]), hooks=sweeps.Hooks(tell=told.append))
@@ -191,7 +191,7 @@ def test_a_file_that_is_not_whole_is_set_aside_and_made_again(spoil, three, tmp_
 
 
 def test_a_checkpoint_that_is_not_whole_is_dropped(three, tmp_path):
-    with pytest.raises(sweeps.Stopped):
+    with pytest.raises(sweeps.StoppedError):
         run(tmp_path, hooks=stop_after(3))
     for path in (tmp_path / "checkpoints").rglob("*"):
         if path.is_file():

@@ -1,6 +1,6 @@
 """Sweeps: many restarts of many photographs through many problems, in a folder that can be gone on with."""
 
-from invert_jax.sweeps.engine import Hooks, Status, Stopped, run
+from invert_jax.sweeps.engine import Hooks, Status, StoppedError, run
 from invert_jax.sweeps.plan import (
     CHUNK_SIZES,
     Problem,
@@ -11,7 +11,8 @@ from invert_jax.sweeps.plan import (
     operations_of_step,
     restart_key,
 )
-from invert_jax.sweeps.store import Restarts, SweepResults, load_sweep
+from invert_jax.sweeps.results import SweepResults, load_sweep
+from invert_jax.sweeps.store import Restarts
 
 __all__ = [
     "CHUNK_SIZES",
@@ -19,7 +20,7 @@ __all__ = [
     "Problem",
     "Restarts",
     "Status",
-    "Stopped",
+    "StoppedError",
     "Sweep",
     "SweepResults",
     "chunk_size_for",

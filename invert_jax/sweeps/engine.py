@@ -19,7 +19,7 @@ from jax.experimental import multihost_utils
 from jax.sharding import Mesh
 
 from invert_jax import batching, checks, fingerprints, objective
-from invert_jax.sweeps import checkpoints, plan, store
+from invert_jax.sweeps import checkpoints, plan, results, store
 
 _EVERY = 20  # steps between looks at the clock, and between reports
 _DISK = {errno.ENOSPC: "is full", errno.EDQUOT: "is full for you", errno.EROFS: "cannot be written to"}
@@ -34,8 +34,8 @@ class Status(NamedTuple):
       step: steps that it has made.
       num_steps: steps that it makes at most.
       energy: mean total of its finite restarts at their last step; NaN before the first.
-      finished: restarts of this process's share that are on disk.
-      wanted: restarts of its share.
+      finished: restarts on disk, of those that were there at the start and this process's share.
+      wanted: how many these are.
       programs: programs compiled so far for descents.
     """
 
@@ -63,7 +63,7 @@ class Hooks(NamedTuple):
     stop: Callable[[], bool] = lambda: False
 
 
-class Stopped(Exception):  # noqa: N818, not an error
+class StoppedError(Exception):
     """The sweep was asked to stop, and has; what was under way is kept."""
 
 
@@ -75,8 +75,8 @@ def run(
     mesh: Mesh | None = None,
     extend: bool = False,
     checkpoint_seconds: float = 300.0,
-    hooks: Hooks = Hooks(),  # noqa: B008, a tuple
-) -> store.SweepResults:
+    hooks: Hooks | None = None,
+) -> results.SweepResults:
     """Makes every restart of a sweep that its folder does not hold yet.
 
     Under `jax.distributed` each process makes and writes its own share; all must see the one folder.
@@ -87,8 +87,8 @@ def run(
       chunk_size: restarts at a time on each device, one of `plan.CHUNK_SIZES`; a folder goes on with its own.
       mesh: this process's devices, a mesh with the one axis "restarts"; None is all that it drives.
       extend: whether the folder may have been made for fewer restarts.
-      checkpoint_seconds: how often what is under way is kept: the most work that a killed process loses.
-      hooks: what is told, and asked, on the way.
+      checkpoint_seconds: how often what is under way is kept: a killed process loses no more work, but for 20 steps.
+      hooks: what is told, and asked, on the way; None prints sentences, and tells and asks nothing else.
 
     Returns:
       The results, as `load_sweep` reads them.
@@ -97,12 +97,12 @@ def run(
       ValueError: the folder holds a sweep with other settings.
       BlockingIOError: another run is at work in the folder.
       OSError: the folder cannot be written to, or its disk is full; what is there stays whole.
-      Stopped: `hooks.stop` asked for it.
+      StoppedError: `hooks.stop` asked for it.
     """
     if chunk_size not in plan.CHUNK_SIZES:
         raise ValueError(f"chunk_size is {chunk_size!r}; it must be one of {', '.join(map(str, plan.CHUNK_SIZES))}.")
     checks.require_positive(checkpoint_seconds, "checkpoint_seconds")
-    path = pathlib.Path(workdir)
+    path, hooks = pathlib.Path(workdir), hooks or Hooks()
     try:
         path.mkdir(parents=True, exist_ok=True)
         with store.claimed(path, jax.process_index()):
@@ -116,7 +116,7 @@ def run(
                 f"finished is kept.",
             ) from None
         raise
-    return store.load_sweep(path)
+    return results.load_sweep(path)
 
 
 def _work(sweep, path, chunk_size, mesh, extend, checkpoint_seconds, hooks):
@@ -144,7 +144,7 @@ def _work(sweep, path, chunk_size, mesh, extend, checkpoint_seconds, hooks):
         fresh = [job for job in left if (group.problem.name, *job) not in started]
         share = slice(process * len(fresh) // processes, (process + 1) * len(fresh) // processes)
         shares.append((group, fresh[share]))
-        finished, wanted = finished + len(every) - len(left), wanted + len(every)
+        finished, wanted = finished + len(every) - len(left), wanted + len(every) - len(left) + len(fresh[share])
     _meet("read")  # nobody writes before all have read
 
     worker = _Worker(sweep, folder, mesh, checkpoint_seconds, hooks, finished, wanted)
@@ -152,6 +152,7 @@ def _work(sweep, path, chunk_size, mesh, extend, checkpoint_seconds, hooks):
         about, leaves = checkpoints.read(folder, process)
         lanes = [job and (job[0], job[1]) for job in about["lanes"]]
         images = {job[0] for job in lanes if job}
+        worker.wanted += sum(job is not None for job in lanes)
         group = next(g for g, _ in shares if g.problem.name == about["problem"] and images <= set(g.images))
         worker.make(group, lanes, chunk_size, leaves)
     for group, jobs in shares:
@@ -205,7 +206,8 @@ class _Worker:
             eq3 = objective.make(phi, target, problem.recipe, image_shape=group.shape, mask=problem.mask)
         eq3 = dataclasses.replace(eq3, target=np.stack([targets[image] for image, _ in seated]))
         eq3, recipe = batching.place(self.mesh, eq3, problem.recipe)
-        keys = [jax.random.fold_in(plan.restart_key(self.sweep.seed, problem.images[image]), r) for image, r in seated]
+        key_of = {image: plan.restart_key(self.sweep.seed, problem.images[image]) for image in targets}
+        keys = [jax.random.fold_in(key_of[image], r) for image, r in seated]
         active = np.array([job is not None for job in lanes])
         states = batching.init(jnp.stack(keys), active, eq3, recipe, mesh=self.mesh)
         if leaves is not None:
@@ -220,7 +222,7 @@ class _Worker:
                 checkpoints.write(self.folder, jax.process_index(), about, jax.tree.leaves(states))
                 kept_at = time.monotonic()
             if stop:
-                raise Stopped
+                raise StoppedError
             states = batching.run(eq3, recipe, states, min(int(states.step) + _EVERY, recipe.num_steps), mesh=self.mesh)
         found = jax.device_get(batching.finish(eq3, recipe, states, mesh=self.mesh))
         self._keep(problem.name, lanes, found, chunk_size)

@@ -1,4 +1,4 @@
-"""The folder of a sweep: its manifest, finished restarts, who works in it; and `load_sweep`, which reads it.
+"""The folder of a sweep: its manifest, finished restarts, who works in it.
 
     manifest.json                   settings, versions, chunk sizes, how many restarts
     restarts/PROBLEM/IMAGE.npz      all restarts of a photograph, once they are there
@@ -20,18 +20,19 @@ import re
 import urllib.parse
 import zipfile
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from invert_jax import files, fingerprints
 
-_MANIFEST, _RESTARTS, _SET_ASIDE = "manifest.json", "restarts", "set_aside"
+_MANIFEST, _SET_ASIDE = "manifest.json", "set_aside"
+RESTARTS = "restarts"
+"""Where finished restarts are."""
+
 NOT_WHOLE = (ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile, zlib.error)
 """What reading a file raises that is not a whole .npz."""
-
-_SMALL = ("restart", "error", "finite")
 
 
 class Restarts(NamedTuple):
@@ -75,7 +76,7 @@ class Folder:
     def file(self, problem: str, image: str, first: int | None = None) -> pathlib.Path:
         """The file of all restarts of a photograph, or of some of them, from `first` on."""
         name = _quoted(image) + ("" if first is None else f"+{first}")
-        return self.path / _RESTARTS / _quoted(problem) / f"{name}.npz"
+        return self.path / RESTARTS / _quoted(problem) / f"{name}.npz"
 
 
 def _quoted(name):
@@ -182,7 +183,7 @@ def claimed(path: pathlib.Path, process_id: int) -> Iterator[None]:
 
 def tidy(path: pathlib.Path) -> None:
     """Removes what a killed run left half-written."""
-    for room in (path, path / "checkpoints", *(path / _RESTARTS).glob("*")):
+    for room in (path, path / "checkpoints", *(path / RESTARTS).glob("*")):
         for file in room.glob(".*.tmp"):
             if re.fullmatch(r"\.[0-9a-f]{32}\.tmp", file.name):  # as `files.write` calls them
                 file.unlink(missing_ok=True)
@@ -221,7 +222,7 @@ def merge(folder: Folder, problem: str, image: str) -> Restarts:
       The restarts.
     """
     parts = _parts(folder, problem, image)
-    restarts = _together([part for _, part in parts])
+    restarts = together([part for _, part in parts])
     whole = folder.file(problem, image)
     if [path for path, _ in parts] != [whole]:
         _write(whole, folder.stamp, restarts)
@@ -238,7 +239,7 @@ def _parts(folder, problem, image):
     found = []
     for path in [whole, *sorted(some)]:
         if path.exists():
-            arrays = _read(path, folder.stamp)
+            arrays = read_restarts(path, folder.stamp)
             if arrays is None:
                 set_aside(folder, path, "not a whole file of this sweep")
             else:
@@ -250,8 +251,15 @@ def _escaped(name):
     return "".join(f"[{letter}]" if letter in "*?[" else letter for letter in name)
 
 
-def _together(parts):
-    """Restarts of all parts, each once, ascending."""
+def together(parts: Sequence[Mapping[str, np.ndarray]]) -> Restarts:
+    """Restarts of all parts, each once, ascending.
+
+    Args:
+      parts: what `read_restarts` gave.
+
+    Returns:
+      A `Restarts`.
+    """
     arrays = {name: np.concatenate([part[name] for part in parts]) for name in Restarts._fields}
     _, first = np.unique(arrays["restart"], return_index=True)
     return Restarts(**{name: array[first] for name, array in arrays.items()})
@@ -263,8 +271,19 @@ def _write(path, stamp, restarts):
     files.write(path, stream.getvalue())
 
 
-def _read(path, stamp, names=Restarts._fields):
-    """The arrays of a file of restarts; None if it is not whole, or another sweep's."""
+def read_restarts(
+    path: pathlib.Path, stamp: str, *, names: Sequence[str] = Restarts._fields
+) -> dict[str, np.ndarray] | None:
+    """The arrays of a file of restarts; None if it is not whole, or another sweep's.
+
+    Args:
+      path: the file.
+      stamp: of the sweep's settings.
+      names: which fields of `Restarts` to read.
+
+    Returns:
+      `{name: array}`, or None.
+    """
     try:
         with open(path, "rb") as opened, np.load(opened, allow_pickle=False) as file:
             if str(file["stamp"]) != stamp:
@@ -289,87 +308,3 @@ def set_aside(folder: Folder, path: pathlib.Path, why: str) -> None:
     to = room / f"{len(list(room.iterdir()))}-{path.name}"
     os.replace(path, to)
     folder.tell(f"{path} is {why}; it is now {to}, and what it held is made again.")
-
-
-@dataclasses.dataclass(frozen=True)
-class SweepResults(Mapping):
-    """What a sweep has found so far: `results[problem, image]` is a `Restarts`, read when asked for.
-
-    Attributes:
-      path: the work folder.
-      manifest: its settings, versions, chunk sizes and number of restarts.
-      index: `{(problem, image): files}`.
-    """
-
-    path: pathlib.Path
-    manifest: Mapping[str, Any]
-    index: Mapping[tuple[str, str], tuple[pathlib.Path, ...]]
-
-    @property
-    def problems(self) -> tuple[str, ...]:
-        """The problems that have restarts."""
-        return tuple(dict.fromkeys(problem for problem, _ in self.index))
-
-    @property
-    def images(self) -> tuple[str, ...]:
-        """The photographs that have restarts."""
-        return tuple(dict.fromkeys(image for _, image in self.index))
-
-    def __getitem__(self, which: tuple[str, str]) -> Restarts:
-        """The restarts of `(problem, image)`."""
-        if which not in self.index:
-            raise KeyError(f"{which} has no restarts in {self.path}; there are: {', '.join(map(str, self.index))}.")
-        parts = [_read(path, stamp_of(self.manifest["settings"])) for path in self.index[which]]
-        whole = [part for part in parts if part is not None]
-        if not whole:
-            raise ValueError(f"The restarts of {which} in {self.path} are not whole files; run the sweep again.")
-        return _together(whole)
-
-    def errors(self, problem: str, image: str) -> tuple[np.ndarray, np.ndarray]:
-        """Relative errors `[R]`, and which restarts are finite, without reading the pictures."""
-        parts = [_read(path, stamp_of(self.manifest["settings"]), names=_SMALL) for path in self.index[problem, image]]
-        whole = [part for part in parts if part is not None]
-        if not whole:
-            return np.zeros(0, np.float32), np.zeros(0, bool)
-        restarts, errors, finite = (np.concatenate([part[name] for part in whole]) for name in _SMALL)
-        _, first = np.unique(restarts, return_index=True)
-        return errors[first], finite[first]
-
-    def __iter__(self) -> Iterator[tuple[str, str]]:
-        """The pairs `(problem, image)`."""
-        return iter(self.index)
-
-    def __len__(self) -> int:
-        """How many pairs there are."""
-        return len(self.index)
-
-
-def load_sweep(workdir: str | os.PathLike) -> SweepResults:
-    """Opens the folder of a sweep, finished or still at work.
-
-    Args:
-      workdir: the folder that `experiments.sample_invariances` or `sweeps.run` wrote.
-
-    Returns:
-      A mapping of `(problem, image)` to `Restarts`.
-
-    Raises:
-      FileNotFoundError: it is not the folder of a sweep.
-
-    >>> import tempfile
-    >>> from invert_jax import recipes, representations, sweeps
-    >>> recipe = recipes.mahendran_vedaldi(stages=((4e-3, 5),))
-    >>> hog = sweeps.Problem("hog", representations.hog(), recipe, {"gray": np.full((16, 16, 1), 128.0)})
-    >>> with tempfile.TemporaryDirectory() as folder:
-    ...     _ = sweeps.run(sweeps.make([hog], num_restarts=2), folder, chunk_size=2)
-    ...     load_sweep(folder)["hog", "gray"].image.shape
-    (2, 16, 16, 1)
-    """
-    path = pathlib.Path(workdir)
-    manifest = read_manifest(path)
-    index: dict[tuple[str, str], tuple[pathlib.Path, ...]] = {}
-    for file in sorted((path / _RESTARTS).glob("*/*.npz")):
-        image, _, _ = file.stem.partition("+")
-        which = urllib.parse.unquote(file.parent.name), urllib.parse.unquote(image)
-        index[which] = (*index.get(which, ()), file)
-    return SweepResults(path, manifest, index)
