@@ -107,13 +107,14 @@ def shallow(*, lambda_tv: float = 5.0) -> Recipe:
     return mahendran_vedaldi(lambda_tv=lambda_tv, stages=SHALLOW_STAGES)
 
 
-COARSE_STAGE = (0.1, 100)
-"""(rate, steps at most) of the pyramid's stages that hide something; the rate is of I_pre, a unit of 64 gray levels."""
+COARSE_RATE = 0.1
+"""Rate of the pyramid's stages that hide something, of I_pre: a unit is 64 gray levels."""
 
 FINE_STAGES = ((0.1, 300, 1.0), (0.1, 300, 0.1), (0.03, 300, 0.01), (0.01, 300, 0.0))
 """(rate, steps at most, share of the priors) of the pyramid's last stages, which show everything."""
 
 _LAMBDA_COMPACTNESS = (0.001, 8), (0.01, 4), (0.1, 4), (1.0, 4)  # section 5: layers 1-8, 9-12, 13-16, the rest
+_COARSE_STEPS, _PATIENCE = ((100, 12), (30, 8)), ((20, 12), (40, 8))  # conv1..relu4, conv5..fc8
 _adam = functools.partial(optax.adam, b2=0.99)
 
 
@@ -124,10 +125,10 @@ def laplacian_pyramid(
     lambda_compactness: float | None = None,
     lambda_tv: float | None = None,
     lambda_alpha: float | None = None,
-    coarse_stage: tuple[float, int] = COARSE_STAGE,
+    coarse_stage: tuple[float, int] | None = None,
     fine_stages: tuple[tuple[float, int, float], ...] = FINE_STAGES,
     tolerance: float | None = 0.01,
-    patience: int = 20,
+    patience: int | None = None,
 ) -> Recipe:
     """Eq. 7 on a range-constrained, switched Laplacian pyramid, coarse to fine, each stage to convergence.
 
@@ -141,9 +142,11 @@ def laplacian_pyramid(
       keeps colors from running to the ends of the range, where the sigmoid holds them: pool2 comes to 5.4 and 3.7 %
       of the target's norm instead of 10.0 and 7.2 (two photographs, which turn magenta without it). Neither is in
       the paper; `lambda_tv=0, lambda_alpha=0` is its equation all the way.
-    - Coarse stages long enough: norm1 comes to 14.0 % without them, to 10.1, 7.1 and 6.3 % with 10, 30 and 80 steps
-      each. Below pool5 they are what helps most, above it they no longer do.
-    - Patience: pool5 comes to 16.1 % when 10 steps decide, to 8.9 % when 20 do.
+    - Coarse stages of up to 100 steps up to relu4: norm1 comes to 14.0 % without them, to 10.1, 7.1 and 6.3 % with 10,
+      30 and 80 steps each. From conv5 on they are of 30: pool5 comes to 10.1 and 14.4 % with these, to 9.8 and 20.5 %
+      with 100 (two photographs), fc6 to the same with either.
+    - Patience: 20 steps decide up to relu4, 40 from conv5 on, where descents crawl before they move: relu5 comes to
+      11.3 and 7.6 % instead of 11.3 and 10.4, pool5 to 8.8 and 13.5 instead of 10.1 and 14.4.
     - The start, noise of 0.6 gray levels, and the kernel, Burt & Adelson's 5 taps.
 
     Args:
@@ -154,11 +157,12 @@ def laplacian_pyramid(
       lambda_tv: weight of TV^2 while coarse levels are shown alone; None is the one that Mahendran & Vedaldi give the
         layer, see `for_layer`, and 0.5 without a layer.
       lambda_alpha: weight of the alpha-norm, likewise; None is their balancing rule.
-      coarse_stage: `(rate, steps at most)` of each of the K - 1 stages that show coarse levels alone.
+      coarse_stage: `(rate, steps at most)` of each of the K - 1 stages that show coarse levels alone; None is 100 steps
+        for conv1..relu4 and without a layer, 30 for conv5..fc8.
       fine_stages: `(rate, steps at most, share of the priors)` of the stages that show everything, one after the other.
       tolerance: a stage has converged when `patience` steps lowered the mean energy by less than this fraction of it;
         None makes every step.
-      patience: how many steps that is.
+      patience: how many steps that is; None is 20 for conv1..relu4 and without a layer, 40 for conv5..fc8.
 
     Returns:
       A `Recipe`.
@@ -177,6 +181,10 @@ def laplacian_pyramid(
         lambda_compactness = 0.0 if layer is None else _of_layer(layer, _LAMBDA_COMPACTNESS)
     if lambda_tv is None:
         lambda_tv = 0.5 if layer is None else _of_layer(layer, _LAMBDA_TV)
+    if coarse_stage is None:
+        coarse_stage = COARSE_RATE, _of_layer(layer or "conv1", _COARSE_STEPS)
+    if patience is None:
+        patience = _of_layer(layer or "conv1", _PATIENCE)
     parameterization = parameterizations.switched_pyramid(num_levels=num_levels)
     stages = (*[(*coarse_stage, 1.0)] * (num_levels - 1), *fine_stages)
     recipe = Recipe(
