@@ -172,6 +172,13 @@ def define_cache_flag() -> None:
     flags.DEFINE_string("compilation_cache", None, "Folder that keeps compiled programs between runs; none if absent.")
 
 
+def use_cache() -> None:
+    """Keeps compiled programs where `--compilation_cache` says."""
+    if getattr(flags.FLAGS, "compilation_cache", None):
+        jax.config.update("jax_compilation_cache_dir", flags.FLAGS.compilation_cache)
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
+
+
 def make_workdir(path: str) -> pathlib.Path:
     """Creates the work folder; one sentence if that cannot be."""
     workdir = pathlib.Path(path)
@@ -241,15 +248,15 @@ def run(main) -> None:
         if len(argv) > 1:
             console.print(f"Unknown argument {argv[1]!r}; see --help.", style="red", markup=False)
             return 2
-        if getattr(flags.FLAGS, "compilation_cache", None):
-            jax.config.update("jax_compilation_cache_dir", flags.FLAGS.compilation_cache)
-            jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
+        use_cache()
         try:
             return main()
         except (ValueError, TypeError, OSError, ImportError) as error:
             if logging.get_verbosity() >= logging.DEBUG:
                 raise
             console.print(str(error), style="red", markup=False, highlight=False)
+            if jax.distributed.is_initialized():
+                os._exit(1)  # in order, it would wait for the others, who wait for it
             return 1
         except jax.errors.JaxRuntimeError as error:
             if "RESOURCE_EXHAUSTED" not in str(error):

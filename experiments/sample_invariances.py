@@ -18,7 +18,6 @@ One process drives all devices of its machine. For several machines start the co
 """
 
 import json
-import math
 import os
 import pathlib
 import signal
@@ -27,16 +26,15 @@ import time
 import jax
 import jax.numpy as jnp
 import numpy as np
-import rich.progress
 from absl import flags
 
 import invert_jax as ij
-from experiments import common, reproduction
+from experiments import common, reproduction, sweep_progress
 
 FLAGS = flags.FLAGS
 
 _SHOWN = 8  # restarts in a montage
-_REST = 10.0  # seconds between two lines, or two writings of results.json
+_LONGEST_DRAWING = 3600  # seconds that the other processes wait while the first draws the montages
 _MOST_AT_A_TIME = {"cpu": 4}  # more is no faster there
 RECIPES = {
     "pixels": lambda layer: ij.recipes.shallow() if layer is None else ij.recipes.for_layer(layer),
@@ -70,17 +68,20 @@ def main() -> int:
     memory = _memory()
     platform = jax.default_backend()
     chunk_size = FLAGS.chunk_size or ij.sweeps.chunk_size_for(
-        sweep, memory=memory, most=_MOST_AT_A_TIME.get(platform, ij.sweeps.CHUNK_SIZES[-1])
+        sweep,
+        memory=memory,
+        most=_MOST_AT_A_TIME.get(platform, ij.sweeps.CHUNK_SIZES[-1]),
+        num_devices=jax.device_count(),
     )
     leader = jax.process_index() == 0
     if leader:
-        _say_plan(sweep, chunk_size, memory)
+        _say_plan(sweep, chunk_size, memory, FLAGS.workdir)
     workdir = common.make_workdir(FLAGS.workdir)
     asked: list[int] = []
     before = signal.signal(signal.SIGINT, lambda *_: _ask_to_stop(asked))
     began = time.monotonic()
     try:
-        with _Display(sweep, workdir, leader) as display:
+        with sweep_progress.Display(sweep, workdir, leader) as display:
             results = ij.sweeps.run(
                 sweep,
                 workdir,
@@ -96,8 +97,12 @@ def main() -> int:
         signal.signal(signal.SIGINT, before)
     if leader:
         _draw(sweep, results, workdir)
-        rows = _write_index(workdir, results, complete=True)
-        common.console.print(_table(rows), highlight=False, markup=False)
+        rows = sweep_progress.Index(workdir).write(complete=True)
+        table = reproduction.markdown(
+            ["problem", "photograph", "restarts", "relative error, %"],
+            [[row["problem"], row["image"], row["restarts"], reproduction.percent(row["errors"])] for row in rows],
+        )
+        common.console.print(table, highlight=False, markup=False)
         failed = sum(row["not_finite"] for row in rows)
         common.console.print(
             f"{sweep.size} restarts in {time.monotonic() - began:.0f} s, {failed} of them not finite; "
@@ -123,11 +128,14 @@ def _read_json():
             raise ValueError(f"{FLAGS.sweep} has {name!r}, which is no flag of this runner; see --help.")
         if FLAGS[name].present:
             raise ValueError(f"{name} is given by flag and in {FLAGS.sweep}; give it once.")
+        if value is None:
+            continue
         text = ",".join(map(str, value)) if isinstance(value, list) else str(value)
         try:
             FLAGS[name].parse(text)
         except flags.IllegalFlagValueError as error:
             raise ValueError(f"{FLAGS.sweep}: {error}.") from None
+    common.use_cache()
 
 
 def _settings():
@@ -141,7 +149,12 @@ def _join():
     if FLAGS.num_processes > 1:
         if FLAGS.coordinator is None:
             raise ValueError("Several processes need --coordinator=ADDRESS:PORT, that of process 0.")
-        jax.distributed.initialize(FLAGS.coordinator, FLAGS.num_processes, FLAGS.process_id)
+        jax.distributed.initialize(
+            FLAGS.coordinator,
+            FLAGS.num_processes,
+            FLAGS.process_id,
+            shutdown_timeout_seconds=_LONGEST_DRAWING,
+        )
 
 
 def _sweep():
@@ -173,24 +186,41 @@ def _memory():
     return 0.75 * stats.get("bytes_limit", host / jax.local_device_count())
 
 
-def _say_plan(sweep, chunk_size, memory):
+def _say_plan(sweep, chunk_size, memory, workdir):
     gigabytes = chunk_size * max(map(ij.sweeps.memory_of_restart, sweep.problems)) / 2**30
     disk = sum(
         sweep.num_restarts * np.dtype(sweep.dtype).itemsize * sum(image.size for image in problem.images.values())
         for problem in sweep.problems
     )
-    seconds = _expected_seconds(sweep) / (jax.device_count() if jax.default_backend() != "cpu" else FLAGS.num_processes)
+    steps = sorted({problem.recipe.num_steps for problem in sweep.problems})
+    steps = "-".join(map(str, dict.fromkeys((steps[0], steps[-1]))))
+    there = _already_there(sweep, workdir)
+    left = {name: sweep.num_restarts * len(p.images) - there.get(name, 0) for p in sweep.problems for name in [p.name]}
+    seconds = _expected_seconds(sweep, left)
+    known = f", {sum(there.values())} of them there" if there else ""
     common.console.print(
-        f"{len(sweep.problems)} problems, {sweep.size} restarts of {sweep.problems[0].recipe.num_steps} steps or so; "
-        f"{chunk_size} at a time on each of {jax.device_count()} devices, about {gigabytes:.1f} of "
-        f"{memory / 2**30:.1f} GB; {disk / 2**30:.2f} GB on disk; about {_duration(seconds)}, by arithmetic alone.",
+        f"{len(sweep.problems)} problems, {sweep.size} restarts of {steps} steps at most{known}; {chunk_size} at a "
+        f"time on each of {jax.device_count()} devices, about {gigabytes:.1f} of {memory / 2**30:.1f} GB; "
+        f"{disk / 2**30:.2f} GB on disk; about {sweep_progress.duration(seconds)}, by arithmetic alone.",
         highlight=False,
         soft_wrap=True,
     )
 
 
-def _expected_seconds(sweep):
-    """From the operations of a step, and the device's speed at a matrix product."""
+def _already_there(sweep, workdir):
+    """How many restarts of each problem the folder holds."""
+    try:
+        results = ij.load_sweep(workdir)
+    except (FileNotFoundError, ValueError):  # no sweep, or none that can be read, which the engine will say
+        return {}
+    counts = {}
+    for problem, image in results:
+        counts[problem] = counts.get(problem, 0) + len(results.errors(problem, image)[0])
+    return counts
+
+
+def _expected_seconds(sweep, left):
+    """From the operations of a step, and the speed of all devices at a matrix product."""
     matrix = jnp.ones((1024, 1024))
     multiply = jax.jit(jnp.matmul)
     multiply(matrix, matrix).block_until_ready()
@@ -199,19 +229,14 @@ def _expected_seconds(sweep):
         product = multiply(matrix, matrix)
     product.block_until_ready()
     speed = 4 * 2 * 1024**3 / (time.monotonic() - began)
+    speed *= jax.process_count() if jax.default_backend() == "cpu" else jax.device_count()
     return (
         sum(
-            ij.sweeps.operations_of_step(problem) * problem.recipe.num_steps * len(problem.images) * sweep.num_restarts
+            ij.sweeps.operations_of_step(problem) * problem.recipe.num_steps * max(left[problem.name], 0)
             for problem in sweep.problems
         )
         / speed
     )
-
-
-def _duration(seconds):
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
 def _ask_to_stop(asked):
@@ -219,82 +244,6 @@ def _ask_to_stop(asked):
         raise KeyboardInterrupt
     asked.append(1)
     common.console.print("Stopping at the next safe point; again to stop at once.", highlight=False)
-
-
-class _Display:
-    """Bars on a terminal, lines elsewhere; keeps results.json up to date."""
-
-    def __init__(self, sweep, workdir, leader):
-        self._workdir, self._leader, self._bars = workdir, leader, leader and common.console.is_terminal
-        self._progress = rich.progress.Progress(
-            "{task.description}",
-            rich.progress.BarColumn(),
-            "{task.completed:.0f}/{task.total:.0f}",
-            rich.progress.TimeRemainingColumn(),
-            "{task.fields[note]}",
-            console=common.console,
-            disable=not self._bars,
-        )
-        self._restarts = self._progress.add_task("restarts", total=sweep.size, note="")
-        self._steps = self._progress.add_task("steps", total=1, note="")
-        self._began, self._at, self._made, self._seen = time.monotonic(), -math.inf, 0, None
-
-    def __enter__(self):
-        self._progress.start()
-        return self
-
-    def __exit__(self, *_):
-        self._progress.stop()
-
-    def tell(self, sentence):
-        common.console.print(sentence, style="yellow", highlight=False, soft_wrap=True)
-
-    def show(self, status):
-        """Takes a `sweeps.Status`."""
-        if self._seen is not None and self._seen.step < status.step and self._seen.problem == status.problem:
-            self._made += (status.step - self._seen.step) * status.restarts
-        ended = self._seen is not None and status.finished > self._seen.finished
-        self._seen = status
-        rate = self._made / max(time.monotonic() - self._began, 1e-9)
-        note = f"{status.problem}, energy {status.energy:.4g}, {rate:.0f} restart-steps/s, {status.programs} programs"
-        self._progress.update(self._restarts, total=status.wanted, completed=status.finished)
-        self._progress.update(self._steps, total=status.num_steps, completed=status.step, note=note)
-        if time.monotonic() - self._at < _REST and not (ended and status.finished == status.wanted):
-            return
-        self._at = time.monotonic()
-        if not self._bars and self._leader:
-            common.console.print(
-                f"{status.finished}/{status.wanted} restarts, step {status.step}/{status.num_steps}, {note}",
-                highlight=False,
-                soft_wrap=True,
-            )
-        if self._leader:
-            _write_index(self._workdir, ij.load_sweep(self._workdir), complete=False)
-
-
-def _write_index(workdir, results, *, complete):
-    rows = []
-    for problem, image in results:
-        errors, finite = results.errors(problem, image)
-        rows.append(
-            {
-                "problem": problem,
-                "image": image,
-                "restarts": len(errors),
-                "errors": errors,
-                "not_finite": int((~finite).sum()),
-                "files": [str(path.relative_to(workdir)) for path in results.index[problem, image]],
-            }
-        )
-    common.write_results(workdir, {"complete": complete, "chunk_sizes": results.manifest["chunk_sizes"], "rows": rows})
-    return rows
-
-
-def _table(rows):
-    return reproduction.markdown(
-        ["problem", "photograph", "restarts", "relative error, %"],
-        [[row["problem"], row["image"], row["restarts"], reproduction.percent(row["errors"])] for row in rows],
-    )
 
 
 def _draw(sweep, results, workdir):

@@ -28,7 +28,10 @@ def write(path: str | os.PathLike, data: bytes) -> None:
         raise FileNotFoundError(f"The folder {path.parent} of {path.name} does not exist; create it first.")
     temporary = path.with_name(f".{uuid.uuid4().hex}.tmp")  # without the name, which may be as long as names can be
     try:
-        temporary.write_bytes(data)
+        with open(temporary, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())  # or a machine that loses power may keep the name and not the bytes
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)

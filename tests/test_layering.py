@@ -53,11 +53,13 @@ INSIDE_FUNCTIONS_ONLY = (
     "safetensors",
     "matplotlib",
     "mpl_toolkits",
+    "orbax",
 )
 SHARED_BY_RUNNERS = (
     "experiments.common",
     "experiments.kept",
     "experiments.layer_by_layer",
+    "experiments.sweep_progress",
     "experiments.plain_forms",
     "experiments.reproduction",
 )

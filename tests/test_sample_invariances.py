@@ -16,7 +16,7 @@ from absl import flags
 from absl.testing import flagsaver
 
 import invert_jax as ij
-from experiments import sample_invariances
+from experiments import sample_invariances, sweep_progress
 
 SMALL = ["--representations=hog", "--num_images=2", "--num_restarts=3", "--gray_size=24", "--chunk_size=2"]
 ROOT = pathlib.Path(__file__).parents[1]
@@ -69,6 +69,7 @@ def test_a_sweep_by_json(swept, tmp_path):
         ('{"colour": 1}', [], "'colour', which is no flag"),
         ('{"seed": 1}', ["--seed=2"], "seed is given by flag and in"),
         ('{"num_restarts": "many"}', [], "num_restarts"),
+        ('{"chunk_size": null, "recipes": "soup"}', [], "soup"),
         ("{}", ["--representations=hug"], "hug"),
         ("{}", ["--layers=conv9"], "conv9"),
         ("{}", ["--recipes=soup"], "soup"),
@@ -87,15 +88,15 @@ def test_mistakes_are_told_before_anything_runs(content, arguments, said, tmp_pa
 
 def test_results_are_whole_at_every_moment(tmp_path, monkeypatch):
     seen = []
-    original = sample_invariances._Display.show
+    original = sweep_progress.Display.show
 
     def show(self, status):
         original(self, status)
         if (tmp_path / "results.json").exists():
             seen.append(json.loads((tmp_path / "results.json").read_text()))
 
-    monkeypatch.setattr(sample_invariances, "_REST", 0.0)
-    monkeypatch.setattr(sample_invariances._Display, "show", show)
+    monkeypatch.setattr(sweep_progress, "REST", 0.0)
+    monkeypatch.setattr(sweep_progress.Display, "show", show)
     run(tmp_path, *SMALL)
     assert len(seen) > 20 and not seen[0]["complete"]
     made = [sum(row["restarts"] for row in results["rows"]) for results in seen]
@@ -110,12 +111,13 @@ def start(workdir, *arguments, devices=1):
     )
 
 
-def together(workdir, processes):
+def together(workdir, processes, devices=1):
     """The sweep in several processes, each with a checkpoint after every 20 steps."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         joined = [f"--coordinator=127.0.0.1:{free.getsockname()[1]}", f"--num_processes={processes}"]
-    return [start(workdir, *joined, "--checkpoint_seconds=0.01", f"--process_id={i}") for i in range(processes)]
+    joined.append("--checkpoint_seconds=0.01")
+    return [start(workdir, *joined, f"--process_id={i}", devices=devices) for i in range(processes)]
 
 
 def wait(running):
@@ -131,10 +133,11 @@ def assert_same(workdir, expected):
             np.testing.assert_array_equal(array, other)
 
 
-@pytest.mark.parametrize("processes", [2, 4])
-def test_processes_together_make_what_one_makes(processes, swept, tmp_path):
-    wait(together(tmp_path, processes))
+@pytest.mark.parametrize(("processes", "devices"), [(2, 2), (4, 1)])
+def test_processes_together_make_what_one_makes(processes, devices, swept, tmp_path):
+    wait(together(tmp_path, processes, devices))
     assert_same(tmp_path, swept)
+    assert not [path for path in tmp_path.rglob("*.npz") if "+" in path.name]
 
 
 def test_killed_processes_go_on_each_from_its_checkpoint(swept, tmp_path):

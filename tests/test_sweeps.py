@@ -11,7 +11,7 @@ import pytest
 
 import invert_jax as ij
 from invert_jax import batching, files, sweeps
-from invert_jax.sweeps import plan
+from invert_jax.sweeps import plan, store
 
 RECIPE = ij.recipes.mahendran_vedaldi(stages=((4e-3, 50), (4e-4, 30)))
 IMAGES = {name: ij.sample_image(name, size=24, gray=True) for name in ("chelsea", "coffee", "rocket")}
@@ -73,7 +73,7 @@ def test_a_sweep_is_sample_of_every_photograph(three):
     np.testing.assert_array_equal(three["hogb", "chelsea"].image, alone("chelsea").image)  # on the same lanes
 
 
-@pytest.mark.parametrize(("num_restarts", "num_devices"), [(1, 1), (8, 1), (8, 8)])
+@pytest.mark.parametrize(("num_restarts", "num_devices"), [(1, 1), (32, 1), (8, 8)])
 def test_a_restart_depends_neither_on_the_others_nor_on_the_devices(num_restarts, num_devices, three, tmp_path):
     found = run(tmp_path, make(num_restarts), mesh=batching.mesh_of(jax.devices()[:num_devices]))
     assert_same(found, three, min(num_restarts, 3))
@@ -101,6 +101,22 @@ def test_what_was_stopped_goes_on_to_the_same_bits(asked, three, tmp_path):
     assert steps[0] == 20 * ((asked - 1) % 4)  # where it was
     assert_same(found, three)
     assert not list((tmp_path / "checkpoints").glob("*"))
+
+
+def test_a_kill_loses_no_more_than_what_came_after_the_last_checkpoint(three, tmp_path):
+    class Killed(BaseException):
+        pass
+
+    def kill(status):
+        if status.step == 60:
+            raise Killed
+
+    with pytest.raises(Killed):
+        run(tmp_path, checkpoint_seconds=1e-9, hooks=sweeps.Hooks(watch=kill))
+    steps = []
+    found = run(tmp_path, hooks=sweeps.Hooks(watch=lambda status: steps.append(status.step)))
+    assert steps[0] == 40
+    assert_same(found, three)
 
 
 def test_a_checkpoint_is_kept_as_often_as_asked(three, tmp_path, monkeypatch):
@@ -218,6 +234,25 @@ def test_two_runs_do_not_share_a_folder(tmp_path):
     assert refused
 
 
+def test_a_process_left_of_another_run_holds_the_folder(tmp_path):
+    problem = sweeps.Problem("hog", ij.hog(), RECIPE, {"chelsea": IMAGES["chelsea"]})
+    with store.claimed(tmp_path, 1, 2), pytest.raises(BlockingIOError, match="Another run is at work in"):
+        run(tmp_path, sweeps.make([problem], num_restarts=1))
+    with store.claimed(tmp_path, 1, 2), store.claimed(tmp_path, 0, 2):
+        pass  # two of one run
+
+
+def test_a_reader_finds_what_was_merged_under_it(three, tmp_path):
+    sweep = sweeps.make(PROBLEMS[:1], num_restarts=3)
+    with pytest.raises(sweeps.StoppedError):
+        run(tmp_path, sweep, hooks=stop_after(6))
+    before = ij.load_sweep(tmp_path)
+    assert any("+" in path.name for files_ in before.index.values() for path in files_)
+    run(tmp_path, sweep)
+    for which in before:
+        np.testing.assert_array_equal(before[which].image, three[which].image)
+
+
 def test_out_of_memory_halves_the_chunk_and_goes_on(tmp_path, monkeypatch):
     original, told = batching.run, []
 
@@ -235,6 +270,24 @@ def test_out_of_memory_halves_the_chunk_and_goes_on(tmp_path, monkeypatch):
     monkeypatch.setattr(batching, "run", original)
     run(tmp_path, sweeps.make(PROBLEMS[1:], num_restarts=5), extend=True)  # a folder goes on at its own size
     assert (sweeps.load_sweep(tmp_path)["hog", "chelsea"].chunk_size == 2).all()
+
+
+def test_out_of_memory_in_a_batch_that_goes_on(tmp_path, monkeypatch):
+    """As when another program takes memory in the meantime."""
+    sweep, original, told = sweeps.make(PROBLEMS[1:], num_restarts=3), batching.run, []
+    with pytest.raises(sweeps.StoppedError):
+        run(tmp_path, sweep, hooks=stop_after(2))
+
+    def tight(eq3, recipe, states, stop, *, mesh):
+        if len(states.stage) > 2:
+            raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: out of memory")
+        return original(eq3, recipe, states, stop, mesh=mesh)
+
+    monkeypatch.setattr(batching, "run", tight)
+    found = run(tmp_path, sweep, hooks=sweeps.Hooks(tell=told.append))
+    assert len(told) == 1 and found.manifest["chunk_sizes"] == [4, 2]
+    assert all((found[which].restart == range(3)).all() and (found[which].chunk_size == 2).all() for which in found)
+    assert not list((tmp_path / "checkpoints").iterdir())
 
 
 @pytest.mark.parametrize(("number", "said"), [(errno.ENOSPC, "is full"), (errno.EROFS, "cannot be written to")])
@@ -270,6 +323,34 @@ def test_failures_are_data(tmp_path):
     assert len(errors) == 2 and not finite.any()
 
 
+def _squares(params, image):
+    return image**2
+
+
+def test_restarts_that_fail_leave_the_others_alone(tmp_path):
+    """In one batch; the loss is over the target's square, so that the dark photograph's rate is far too high."""
+    phi = ij.Representation(_squares, (), np.zeros(()))
+    images = {"dark": np.full((8, 8, 1), 1.0, np.float32), "light": np.full((8, 8, 1), 200.0, np.float32)}
+    recipe = ij.recipes.mahendran_vedaldi(stages=((4e-3, 40),))
+    both = run(tmp_path / "both", sweeps.make([sweeps.Problem("x", phi, recipe, images)], num_restarts=2))
+    assert not both["x", "dark"].finite.any() and both["x", "light"].finite.all()
+    assert (both["x", "light"].failed_at == -1).all() and (both["x", "dark"].failed_at > 0).all()
+    target = np.asarray(phi(images["light"]))
+    alone = ij.sample(
+        sweeps.restart_key(0, images["light"]), phi, target, recipe, image_shape=(8, 8, 1), num_restarts=2, chunk_size=4
+    )
+    np.testing.assert_allclose(both["x", "light"].image, alone.image, rtol=1e-5)
+
+
+def test_what_only_the_last_step_spoils_is_dated(tmp_path):
+    """All energies are finite; the features of the last image are not."""
+    phi = ij.Representation(_squares, (), np.zeros(()))
+    recipe = ij.recipes.mahendran_vedaldi(stages=((1e12, 1),))
+    problem = sweeps.Problem("x", phi, recipe, {"dark": np.full((8, 8, 1), 1.0, np.float32)})
+    found = run(tmp_path, sweeps.make([problem], num_restarts=1, dtype="float16"))["x", "dark"]
+    assert not found.finite[0] and np.isfinite(found.energy).all() and found.failed_at[0] == 1
+
+
 def test_half_the_folder(three, tmp_path):
     found = run(tmp_path, make(dtype="float16"))
     assert found["hogb", "coffee"].image.dtype == np.float16
@@ -294,7 +375,7 @@ def test_a_folder_without_a_sweep(tmp_path):
         ij.load_sweep(tmp_path)
 
 
-@pytest.mark.parametrize("name", ["../up", "a/b", "a+b", "ü *[x]", "x" * 60])
+@pytest.mark.parametrize("name", ["..", "../up", "a/b", "a+b", "ü *[x]", "x" * 200])
 def test_any_name_of_a_photograph_or_problem_stays_in_the_folder(name, tmp_path):
     problem = sweeps.Problem(name, ij.hog(), dataclasses.replace(RECIPE, steps=(2, 2)), {name: IMAGES["chelsea"]})
     found = run(tmp_path, sweeps.make([problem], num_restarts=5))
@@ -311,6 +392,8 @@ def test_any_name_of_a_photograph_or_problem_stays_in_the_folder(name, tmp_path)
         ({"problems": [dataclasses.replace(PROBLEMS[1], images={"x": np.full((24, 24, 1), np.nan)})]}, "photograph x"),
         ({"problems": [dataclasses.replace(PROBLEMS[1], images={"x": np.zeros((24, 24))})]}, "takes one image"),
         ({"problems": [dataclasses.replace(PROBLEMS[1], mask=np.ones((2, 2), bool))]}, "mask"),
+        ({"problems": [dataclasses.replace(PROBLEMS[1], name="x" * 300)]}, "A problem is called 'xxx"),
+        ({"problems": [dataclasses.replace(PROBLEMS[1], images={"": IMAGES["coffee"]})]}, "A photograph is called ''"),
         ({"num_restarts": 0}, "num_restarts is 0"),
         ({"dtype": "int8"}, "dtype"),
     ],
@@ -340,10 +423,21 @@ def test_seats_do_not_depend_on_who_else_sits():
             assert len(lanes) == chunk_size * devices and len(later) < len(left)
             for lane, job in enumerate(lanes):
                 if job:
-                    assert lane % chunk_size == (images.index(job[0]) + job[1]) % chunk_size
+                    alone, _ = plan.seat([job], images, chunk_size, 1)
+                    assert lane % chunk_size == alone.index(job)
                     seen.append(job)
             left = later
         assert len(seen) == len(set(seen))
+
+
+@pytest.mark.parametrize(("num_images", "num_restarts", "chunk_size"), [(5, 8, 64), (100, 32, 256), (3, 1, 4)])
+def test_seats_are_not_wasted(num_images, num_restarts, chunk_size):
+    images = [str(i) for i in range(num_images)]
+    jobs, batches = [(image, r) for image in images for r in range(num_restarts)], 0
+    while jobs:
+        _, jobs = plan.seat(jobs, images, chunk_size, 1)
+        batches += 1
+    assert batches <= num_images * num_restarts / chunk_size + 1
 
 
 def test_the_chunk_fits_the_memory():
@@ -352,3 +446,5 @@ def test_the_chunk_fits_the_memory():
     assert sweeps.chunk_size_for(sweep, memory=one * 5, most=64) == 4
     assert sweeps.chunk_size_for(sweep, memory=one * 5, most=2) == 2
     assert sweeps.chunk_size_for(sweep, memory=1, most=64) == 1
+    assert sweeps.chunk_size_for(sweep, memory=one * 1000, most=64) == 16  # three photographs, three restarts
+    assert sweeps.chunk_size_for(sweep, memory=one * 1000, most=64, num_devices=3) == 4

@@ -48,7 +48,8 @@ def read(folder: store.Folder, process: int) -> tuple[dict[str, Any], list[np.nd
     """
     with open(_path(folder, process), "rb") as opened, np.load(opened, allow_pickle=False) as file:
         about, *leaves = (file[f"arr_{i}"] for i in range(len(file.files)))
-    return json.loads(str(about)), leaves
+    known = json.loads(str(about))
+    return {**known, "lanes": [job and (job[0], job[1]) for job in known["lanes"]]}, leaves
 
 
 def under_way(folder: store.Folder) -> dict[int, dict[str, Any]]:

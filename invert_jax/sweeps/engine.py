@@ -15,11 +15,10 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.experimental import multihost_utils
 from jax.sharding import Mesh
 
 from invert_jax import batching, checks, fingerprints, objective
-from invert_jax.sweeps import checkpoints, plan, results, store
+from invert_jax.sweeps import checkpoints, manifests, plan, results, store
 
 _EVERY = 20  # steps between looks at the clock, and between reports
 _DISK = {errno.ENOSPC: "is full", errno.EDQUOT: "is full for you", errno.EROFS: "cannot be written to"}
@@ -105,7 +104,7 @@ def run(
     path, hooks = pathlib.Path(workdir), hooks or Hooks()
     try:
         path.mkdir(parents=True, exist_ok=True)
-        with store.claimed(path, jax.process_index()):
+        with store.claimed(path, jax.process_index(), jax.process_count()):
             mesh = batching.mesh_of(None) if mesh is None else mesh
             _work(sweep, path, chunk_size, mesh, extend, checkpoint_seconds, hooks)
     except OSError as error:
@@ -119,69 +118,100 @@ def run(
     return results.load_sweep(path)
 
 
+class _Share(NamedTuple):
+    """What one process makes of a group.
+
+    Attributes:
+      group: the program.
+      num_there: how many of its restarts are on disk.
+      jobs: those to begin.
+      lanes: the batch under way, if the process had one of this group.
+      images: photographs that nobody else adds to.
+    """
+
+    group: plan.Group
+    num_there: int
+    jobs: list[plan.Job]
+    lanes: list[plan.Job | None]
+    images: list[str]
+
+
 def _work(sweep, path, chunk_size, mesh, extend, checkpoint_seconds, hooks):
     process, processes = jax.process_index(), jax.process_count()
     settings = {**plan.settings(sweep), **fingerprints.surroundings()}
-    folder = store.Folder(path, store.stamp_of(settings), hooks.tell)
+    folder = store.Folder(path, manifests.stamp_of(settings), hooks.tell)
     if process == 0:
-        manifest = store.agree(path, settings, num_restarts=sweep.num_restarts, extend=extend)
-        chunk_size = manifest["chunk_sizes"][-1] if manifest["chunk_sizes"] else chunk_size
-        store.note_chunk_size(path, chunk_size)
+        manifest = manifests.agree(path, settings, num_restarts=sweep.num_restarts, extend=extend)
+        own = manifest["chunk_sizes"][-1] if manifest["chunk_sizes"] else chunk_size
+        if own != chunk_size:
+            hooks.tell(f"{path} goes on as it was begun, {own} restarts at a time on a device, not {chunk_size}.")
+        manifests.note_chunk_size(path, own)
         store.tidy(path)
-        for problem in sweep.problems:  # sets aside what is not whole, before others look
-            store.finished(folder, problem.name, problem.images)
-        checkpoints.prune(folder, processes=processes, chunk_size=chunk_size, width=chunk_size * mesh.size)
+        for problem in sweep.problems:
+            store.verify(folder, problem.name, problem.images)
+        checkpoints.prune(folder, processes=processes, chunk_size=own, width=own * mesh.size)
     _meet("agreed")
-    store.require_same(path, settings, sweep.num_restarts)
-    chunk_size = store.read_manifest(path)["chunk_sizes"][-1]
-    under_way = checkpoints.under_way(folder)
-    started = {(about["problem"], *job) for about in under_way.values() for job in about["lanes"] if job}
-    shares, finished, wanted = [], 0, 0
+    manifests.require_same(path, settings, sweep.num_restarts)
+    chunk_size = manifests.read(path)["chunk_sizes"][-1]
+    shares = _shares(sweep, folder, process, processes)
+    _meet("read")  # nobody writes before all have read
+
+    worker = _Worker(sweep, folder, mesh, checkpoint_seconds, hooks, chunk_size)
+    worker.finished = sum(share.num_there for share in shares)
+    worker.wanted = worker.finished + sum(
+        len(share.jobs) + sum(job is not None for job in share.lanes) for share in shares
+    )
+    for share in shares:
+        worker.work_off(share)
+    if processes > 1:
+        _await_others(sweep, folder, hooks)
+        if process == 0:
+            for problem in sweep.problems:
+                for image in problem.images:
+                    store.merge(folder, problem.name, image)
+
+
+def _shares(sweep, folder, process, processes):
+    """What is left to this process, group by group."""
+    under_way, shares = checkpoints.under_way(folder), []
     for group in (group for problem in sweep.problems for group in plan.groups(problem)):
         there = store.finished(folder, group.problem.name, group.images)
         every = [(image, r) for image in group.images for r in range(sweep.num_restarts)]
         left = [(image, r) for image, r in every if r not in there[image]]
-        fresh = [job for job in left if (group.problem.name, *job) not in started]
-        share = slice(process * len(fresh) // processes, (process + 1) * len(fresh) // processes)
-        shares.append((group, fresh[share]))
-        finished, wanted = finished + len(every) - len(left), wanted + len(every) - len(left) + len(fresh[share])
-    _meet("read")  # nobody writes before all have read
-
-    worker = _Worker(sweep, folder, mesh, checkpoint_seconds, hooks, finished, wanted)
-    if process in under_way:
-        about, leaves = checkpoints.read(folder, process)
-        lanes = [job and (job[0], job[1]) for job in about["lanes"]]
-        images = {job[0] for job in lanes if job}
-        worker.wanted += sum(job is not None for job in lanes)
-        group = next(g for g, _ in shares if g.problem.name == about["problem"] and images <= set(g.images))
-        worker.make(group, lanes, chunk_size, leaves)
-    for group, jobs in shares:
-        while jobs:
-            lanes, later = plan.seat(jobs, group.images, chunk_size, mesh.size)
-            try:
-                worker.make(group, lanes, chunk_size)
-                jobs = later
-            except jax.errors.JaxRuntimeError as error:
-                if "RESOURCE_EXHAUSTED" not in str(error) or chunk_size == 1:
-                    raise
-                chunk_size //= 2
-                store.note_chunk_size(path, chunk_size)
-                hooks.tell(
-                    f"{group.problem.name} does not fit into the device's memory; the rest of the sweep runs "
-                    f"{chunk_size} restarts at a time, at which the rounding differs."
-                )
-    _meet("made")
-    if process == 0:
-        for group, _ in shares:
-            for image in group.images:
-                store.merge(folder, group.problem.name, image)
-    _meet("merged")
+        begun = {
+            which: about["lanes"]
+            for which, about in under_way.items()
+            if about["problem"] == group.problem.name and {job[0] for job in about["lanes"] if job} <= set(group.images)
+        }
+        taken = {job for lanes in begun.values() for job in lanes if job}
+        fresh = [job for job in left if job not in taken]
+        jobs = fresh[process * len(fresh) // processes : (process + 1) * len(fresh) // processes]
+        lanes = begun.get(process, [])
+        others = {image for image, r in left if (image, r) not in {*jobs, *lanes}}
+        images = [image for image in group.images if image not in others]
+        shares.append(_Share(group, len(every) - len(left), jobs, lanes, images))
+    return shares
 
 
 def _meet(where):
-    """Waits for the other processes."""
+    """Waits for the other processes at the coordinator; devices would have to talk, and give up sooner."""
     if jax.process_count() > 1:
-        multihost_utils.sync_global_devices(f"sweep: {where}")
+        from orbax.checkpoint import multihost
+
+        multihost.get_barrier_sync_fn()(key=f"sweep: {where}", timeout_ms=3_600_000)
+
+
+def _await_others(sweep, folder, hooks):
+    """Waits until all restarts are there, for as long as the others take."""
+    missing = [(problem.name, image) for problem in sweep.problems for image in problem.images]
+    while missing := [
+        (problem, image)
+        for problem, image in missing
+        if len(store.finished(folder, problem, [image])[image]) < sweep.num_restarts
+    ]:
+        if hooks.stop():
+            raise StoppedError
+        time.sleep(1.0)
 
 
 @dataclasses.dataclass
@@ -193,10 +223,41 @@ class _Worker:
     mesh: Mesh
     checkpoint_seconds: float
     hooks: Hooks
-    finished: int
-    wanted: int
+    chunk_size: int
+    finished: int = 0
+    wanted: int = 0
 
-    def make(self, group, lanes, chunk_size, leaves=None):
+    def work_off(self, share):
+        """Makes a share, first the batch that was under way; halves the batch when the memory is too small for it."""
+        group, jobs, lanes = share.group, share.jobs, share.lanes
+        while jobs or lanes:
+            later, leaves = jobs, None
+            if lanes:
+                _, leaves = checkpoints.read(self.folder, jax.process_index())
+            else:
+                lanes, later = plan.seat(jobs, group.images, self.chunk_size, self.mesh.size)
+            try:
+                self.make(group, lanes, leaves)
+                jobs = later
+            except jax.errors.JaxRuntimeError as error:
+                if "RESOURCE_EXHAUSTED" not in str(error) or self.chunk_size == 1:
+                    raise
+                jobs = [job for job in lanes if job] + later
+                self._halve(group.problem.name)
+            lanes = []
+        for image in share.images:
+            store.merge(self.folder, group.problem.name, image)
+
+    def _halve(self, problem):
+        self.chunk_size //= 2
+        checkpoints.drop(self.folder, jax.process_index())
+        manifests.note_chunk_size(self.folder.path, self.chunk_size)
+        self.hooks.tell(
+            f"{problem} does not fit into the device's memory; the rest of the sweep runs {self.chunk_size} restarts "
+            f"at a time, at which the rounding differs."
+        )
+
+    def make(self, group, lanes, leaves):
         """Descends from these restarts' starts, or from where they were, and writes what they found."""
         problem, phi = group.problem, group.problem.representation
         jobs = [job for job in lanes if job]
@@ -218,14 +279,14 @@ class _Worker:
             self._report(problem, active, recipe, states)
             stop = self.hooks.stop()
             if stop or time.monotonic() - kept_at >= self.checkpoint_seconds:
-                about = {"problem": problem.name, "lanes": lanes, "chunk_size": chunk_size}
+                about = {"problem": problem.name, "lanes": lanes, "chunk_size": self.chunk_size}
                 checkpoints.write(self.folder, jax.process_index(), about, jax.tree.leaves(states))
                 kept_at = time.monotonic()
             if stop:
                 raise StoppedError
             states = batching.run(eq3, recipe, states, min(int(states.step) + _EVERY, recipe.num_steps), mesh=self.mesh)
         found = jax.device_get(batching.finish(eq3, recipe, states, mesh=self.mesh))
-        self._keep(problem.name, lanes, found, chunk_size)
+        self._keep(problem.name, lanes, found)
         checkpoints.drop(self.folder, jax.process_index())
         self.finished += len(jobs)
         self._report(problem, active, recipe, states)
@@ -246,9 +307,11 @@ class _Worker:
             )
         )
 
-    def _keep(self, problem, lanes, found: Any, chunk_size):
+    def _keep(self, problem, lanes, found: Any):
         """Writes what the lanes found, photograph by photograph."""
         bad = ~np.isfinite(found.energy[..., 0])
+        failed_at = np.where(bad.any(1), bad.argmax(1), np.where(found.finite, -1, found.evaluations))
+        most = np.finfo(self.sweep.dtype).max  # a finite picture stays one in half precision
         for image in dict.fromkeys(job[0] for job in lanes if job):
             its = sorted((job[1], lane) for lane, job in enumerate(lanes) if job and job[0] == image)
             restarts, own = np.array(its, np.int32).T
@@ -258,12 +321,12 @@ class _Worker:
                 image,
                 store.Restarts(
                     restart=restarts,
-                    image=found.image[own].astype(self.sweep.dtype),
+                    image=found.image[own].clip(-most, most).astype(self.sweep.dtype),
                     error=found.error[own],
                     energy=found.energy[own],
                     finite=found.finite[own],
                     evaluations=found.evaluations[own],
-                    failed_at=np.where(bad.any(1), bad.argmax(1), -1)[own].astype(np.int32),
-                    chunk_size=np.full(len(own), chunk_size, np.int32),
+                    failed_at=failed_at[own].astype(np.int32),
+                    chunk_size=np.full(len(own), self.chunk_size, np.int32),
                 ),
             )

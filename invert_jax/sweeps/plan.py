@@ -1,6 +1,8 @@
-"""What a sweep is, as data: problems, their photographs, restarts; its settings in words, its size and its memory."""
+"""What a sweep is, as data: problems, their photographs, restarts; its settings in words, and who sits where."""
 
 import dataclasses
+import math
+import urllib.parse
 import zlib
 from collections.abc import Mapping, Sequence
 
@@ -8,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from invert_jax import checks, fingerprints, inversion, objective
+from invert_jax import checks, fingerprints, objective
 from invert_jax.types import Recipe, Representation
 
 CHUNK_SIZES = tuple(2**k for k in range(11))
@@ -18,7 +20,7 @@ Job = tuple[str, int]
 """A photograph's name and which of its restarts."""
 
 _DTYPES = ("float32", "float16")
-_PICTURES = 14  # that a step holds beside what its gradient keeps: state, patches for convolutions; see BUILD.md
+_LONGEST_NAME = 200  # bytes, spelled for a file; file systems take 255, with what is added to it
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -90,8 +92,8 @@ def make(problems: Sequence[Problem], *, num_restarts: int, seed: int = 0, dtype
       A `Sweep`.
 
     Raises:
-      ValueError: no problem or no photograph, two problems of one name, a photograph that is not finite or does not
-        fit its representation, or see `objective.make`.
+      ValueError: no problem or no photograph, two problems of one name, a name that no file can have, a photograph
+        that is not finite or does not fit its representation, or see `objective.make`.
 
     >>> from invert_jax import recipes, representations
     >>> images = {"gray": np.full((16, 16, 1), 128.0), "black": np.zeros((24, 24, 1))}
@@ -106,15 +108,40 @@ def make(problems: Sequence[Problem], *, num_restarts: int, seed: int = 0, dtype
     if twice := sorted({name for name in names if names.count(name) > 1}):
         raise ValueError(f"More than one problem is called {twice[0]}; give each a name of its own.")
     for problem in problems:
+        _require_name(problem.name, "problem")
         if not problem.images:
             raise ValueError(f"The problem {problem.name} has no photographs; give it one or more.")
         for name, image in problem.images.items():
+            _require_name(name, "photograph")
             checks.require_finite(image, f"photograph {name}")
             shape = problem.representation.feature_shape(np.shape(image))
             like = jnp.ones(shape, jnp.float32)  # stands in for the photograph's own features
             mask = None if problem.mask is None else jnp.asarray(problem.mask)
             objective.make(problem.representation, like, problem.recipe, image_shape=np.shape(image), mask=mask)
     return Sweep(tuple(problems), num_restarts, int(seed), dtype)
+
+
+def file_name(name: str) -> str:
+    """A problem's or photograph's name, spelled as the name of a file.
+
+    Args:
+      name: any text.
+
+    Returns:
+      The name, with what a file's name cannot hold spelled in percent signs.
+
+    >>> file_name("a/b"), file_name("..")
+    ('a%2Fb', '%2E%2E')
+    """
+    quoted = urllib.parse.quote(name, safe=" ")
+    return quoted if quoted.strip(".") else quoted.replace(".", "%2E")
+
+
+def _require_name(name, what):
+    if not name or len(file_name(name)) > _LONGEST_NAME:
+        raise ValueError(
+            f"A {what} is called {name[:40]!r}; files are named after it, so give it 1 to {_LONGEST_NAME} letters."
+        )
 
 
 def restart_key(seed: int, image: np.ndarray) -> jax.Array:
@@ -164,55 +191,6 @@ def settings(sweep: Sweep) -> dict[str, str]:
     return words
 
 
-def memory_of_restart(problem: Problem) -> int:
-    """An estimate of the bytes that one restart takes on the device, from shapes alone: nothing is compiled.
-
-    What reverse-mode differentiation keeps from the forward pass, some pictures, the energies and the target.
-
-    Args:
-      problem: what is inverted; its largest photograph counts.
-
-    Returns:
-      Bytes.
-
-    >>> from invert_jax import recipes, representations
-    >>> hog = Problem("hog", representations.hog(), recipes.shallow(), {"gray": np.full((64, 64, 1), 128.0)})
-    >>> memory_of_restart(hog) > 64 * 64 * 4
-    True
-    """
-    image = jax.ShapeDtypeStruct(max((np.shape(image) for image in problem.images.values()), key=np.prod), np.float32)
-    phi = problem.representation
-
-    def kept(x):
-        return jax.vjp(lambda x: phi.apply(phi.params, x), x)
-
-    features, residuals = jax.eval_shape(kept, image)
-    shared = sum(np.size(leaf) * 4 for leaf in jax.tree.leaves(phi.params))
-    backward = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(residuals)) - shared
-    pictures = _PICTURES * image.size * 4 + problem.recipe.num_steps * 16
-    return max(backward, 0) + pictures + features.size * 8
-
-
-def chunk_size_for(sweep: Sweep, *, memory: float, most: int) -> int:
-    """The largest of `CHUNK_SIZES` whose restarts fit, in every problem, into a device's memory.
-
-    Args:
-      sweep: the sweep.
-      memory: bytes of a device.
-      most: the largest to choose.
-
-    Returns:
-      Restarts at a time on a device, 1 or more.
-
-    >>> from invert_jax import recipes, representations
-    >>> hog = Problem("hog", representations.hog(), recipes.shallow(), {"gray": np.full((64, 64, 1), 128.0)})
-    >>> chunk_size_for(make([hog], num_restarts=8), memory=1e12, most=4)
-    4
-    """
-    needed = max(memory_of_restart(problem) for problem in sweep.problems)
-    return max([size for size in CHUNK_SIZES if size <= most and size * needed <= memory], default=1)
-
-
 def groups(problem: Problem) -> list[Group]:
     """A problem's photographs by size.
 
@@ -243,7 +221,8 @@ def seat(
 
     Args:
       jobs: `(photograph, restart)`, in the order wanted.
-      images: all photographs of the program; restart `r` of number `i` sits on lane `(i + r) % chunk_size`.
+      images: all photographs of the program; restart `r` of number `i` sits on lane `(i * stride + r) % chunk_size`,
+        the stride an odd number near the golden section of the chunk, which keeps few photographs apart.
       chunk_size: lanes of a device.
       num_devices: how many devices.
 
@@ -253,7 +232,7 @@ def seat(
     >>> seat([("a", 0), ("a", 1), ("a", 2), ("b", 0)], ["a", "b"], 2, 1)
     ([('a', 0), ('a', 1)], [('a', 2), ('b', 0)])
     """
-    number = {image: i for i, image in enumerate(images)}
+    number = {image: i * _stride(chunk_size) for i, image in enumerate(images)}
     lanes: list[Job | None] = [None] * (chunk_size * num_devices)
     later = []
     for image, r in jobs:
@@ -266,25 +245,5 @@ def seat(
     return lanes, later
 
 
-def operations_of_step(problem: Problem) -> float:
-    """Floating-point operations of one step of one restart, from shapes alone.
-
-    Args:
-      problem: what is inverted; its largest photograph counts.
-
-    Returns:
-      A number of operations, as XLA counts them.
-
-    >>> from invert_jax import recipes, representations
-    >>> hog = Problem("hog", representations.hog(), recipes.shallow(), {"gray": np.full((64, 64, 1), 128.0)})
-    >>> operations_of_step(hog) > 64 * 64
-    True
-    """
-    shape = max((np.shape(image) for image in problem.images.values()), key=np.prod)
-    phi = problem.representation
-    like = jnp.ones(phi.feature_shape(shape), jnp.float32)
-    eq3 = objective.make(phi, like, problem.recipe, image_shape=shape)
-    recipe = inversion.as_arrays(problem.recipe)
-    state = jax.eval_shape(lambda: inversion.init(jax.random.key(0), eq3, recipe))
-    cost = jax.jit(inversion.step).lower(eq3, recipe, state).cost_analysis() or {}
-    return float(cost.get("flops", 0.0))
+def _stride(chunk_size):
+    return int(chunk_size * (math.sqrt(5) - 1) / 2) | 1

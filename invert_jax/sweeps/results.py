@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from invert_jax.sweeps import store
+from invert_jax.sweeps import manifests, store
 
 _SMALL = ("restart", "error", "finite")
 
@@ -42,24 +42,28 @@ class SweepResults(Mapping):
         """The restarts of `(problem, image)`."""
         if which not in self.index:
             raise KeyError(f"{which} has no restarts in {self.path}; there are: {', '.join(map(str, self.index))}.")
-        parts = [store.read_restarts(path, store.stamp_of(self.manifest["settings"])) for path in self.index[which]]
-        whole = [part for part in parts if part is not None]
-        if not whole:
+        parts = self._read(which, store.Restarts._fields)
+        if not parts:
             raise ValueError(f"The restarts of {which} in {self.path} are not whole files; run the sweep again.")
-        return store.together(whole)
+        return store.together(parts)
 
     def errors(self, problem: str, image: str) -> tuple[np.ndarray, np.ndarray]:
         """Relative errors `[R]`, and which restarts are finite, without reading the pictures."""
-        parts = [
-            store.read_restarts(path, store.stamp_of(self.manifest["settings"]), names=_SMALL)
-            for path in self.index[problem, image]
-        ]
-        whole = [part for part in parts if part is not None]
-        if not whole:
+        parts = self._read((problem, image), _SMALL)
+        if not parts:
             return np.zeros(0, np.float32), np.zeros(0, bool)
-        restarts, errors, finite = (np.concatenate([part[name] for part in whole]) for name in _SMALL)
+        restarts, errors, finite = (np.concatenate([part[name] for part in parts]) for name in _SMALL)
         _, first = np.unique(restarts, return_index=True)
         return errors[first], finite[first]
+
+    def _read(self, which, names):
+        """The parts that are whole; those of the moment, if a sweep at work has merged the ones it had."""
+        stamp = manifests.stamp_of(self.manifest["settings"])
+        try:
+            parts = [store.read_restarts(path, stamp, names=names) for path in self.index[which]]
+        except FileNotFoundError:
+            parts = [store.read_restarts(path, stamp, names=names) for path in _index(self.path).get(which, ())]
+        return [part for part in parts if part is not None]
 
     def __iter__(self) -> Iterator[tuple[str, str]]:
         """The pairs `(problem, image)`."""
@@ -92,10 +96,13 @@ def load_sweep(workdir: str | os.PathLike) -> SweepResults:
     (2, 16, 16, 1)
     """
     path = pathlib.Path(workdir)
-    manifest = store.read_manifest(path)
+    return SweepResults(path, manifests.read(path), _index(path))
+
+
+def _index(path):
     index: dict[tuple[str, str], tuple[pathlib.Path, ...]] = {}
     for file in sorted((path / store.RESTARTS).glob("*/*.npz")):
         image, _, _ = file.stem.partition("+")
         which = urllib.parse.unquote(file.parent.name), urllib.parse.unquote(image)
         index[which] = (*index.get(which, ()), file)
-    return SweepResults(path, manifest, index)
+    return index

@@ -1,4 +1,4 @@
-"""The folder of a sweep: its manifest, finished restarts, who works in it.
+"""The folder of a sweep: finished restarts, and who works in it.
 
     manifest.json                   settings, versions, chunk sizes, how many restarts
     restarts/PROBLEM/IMAGE.npz      all restarts of a photograph, once they are there
@@ -12,22 +12,23 @@ A restart is there when a file holds it; nothing else says so, and every file ap
 import contextlib
 import dataclasses
 import fcntl
+import glob
 import io
-import json
 import os
 import pathlib
 import re
-import urllib.parse
 import zipfile
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
-from invert_jax import files, fingerprints
+from invert_jax import files
+from invert_jax.sweeps import plan
 
-_MANIFEST, _SET_ASIDE = "manifest.json", "set_aside"
+_SET_ASIDE = "set_aside"
+_SHORT = ("restart", "error", "finite", "evaluations", "failed_at", "chunk_size")  # all but what is long
 RESTARTS = "restarts"
 """Where finished restarts are."""
 
@@ -45,7 +46,8 @@ class Restarts(NamedTuple):
       energy: `[R, T, 4]`: total, loss, alpha-norm and TV terms before each step.
       finite: `[R]`; leave out the others.
       evaluations: `[R]`, of the gradient.
-      failed_at: `[R]`, the step whose energy was the first not to be finite; -1 for none.
+      failed_at: `[R]`, the step whose energy was the first not to be finite, or how many were made if only what came
+        of the last one is not; -1 for none.
       chunk_size: `[R]`, restarts that ran at a time on a device, on which the rounding depends.
     """
 
@@ -75,105 +77,28 @@ class Folder:
 
     def file(self, problem: str, image: str, first: int | None = None) -> pathlib.Path:
         """The file of all restarts of a photograph, or of some of them, from `first` on."""
-        name = _quoted(image) + ("" if first is None else f"+{first}")
-        return self.path / RESTARTS / _quoted(problem) / f"{name}.npz"
-
-
-def _quoted(name):
-    return urllib.parse.quote(name, safe=" ")
-
-
-def agree(path: pathlib.Path, settings: Mapping[str, str], *, num_restarts: int, extend: bool) -> dict[str, Any]:
-    """The manifest of a folder for these settings: written if there is none, checked if there is.
-
-    Args:
-      path: the folder.
-      settings: what the numbers depend on, in words.
-      num_restarts: how many restarts are wanted.
-      extend: whether they may be more than the folder was made for.
-
-    Returns:
-      The manifest.
-
-    Raises:
-      ValueError: the folder has another sweep, and in what they differ.
-    """
-    file = path / _MANIFEST
-    manifest = {"settings": dict(settings), "num_restarts": num_restarts, "chunk_sizes": []}
-    if file.exists():
-        try:
-            before = json.loads(file.read_text())
-            theirs, restarts = before["settings"], before["num_restarts"]
-            before["chunk_sizes"][:]
-        except (ValueError, KeyError, TypeError):
-            raise ValueError(
-                f"{file} is not the manifest of a sweep; give another work folder, or remove this one."
-            ) from None
-        if different := sorted(k for k in {**theirs, **settings} if theirs.get(k) != settings.get(k)):
-            shown = "; ".join(
-                f"{k} is {settings.get(k, 'absent')}, there {theirs.get(k, 'absent')}" for k in different[:4]
-            )
-            more = f"; and {len(different) - 4} more" if len(different) > 4 else ""
-            raise ValueError(
-                f"{path} holds a sweep with other settings: {shown}{more}. Give the same settings to go on with it, or "
-                f"another work folder."
-            )
-        if restarts != num_restarts and not (extend and num_restarts > restarts):
-            raise ValueError(
-                f"{path} holds a sweep of {restarts} restarts, {num_restarts} are asked for: "
-                + ("give more, or as many." if extend or num_restarts < restarts else "extend it with --extend.")
-            )
-        manifest = {**before, "num_restarts": num_restarts}
-    write_manifest(path, manifest)
-    return manifest
-
-
-def write_manifest(path: pathlib.Path, manifest: Mapping[str, Any]) -> None:
-    """Writes the manifest, whole or not at all."""
-    files.write(path / _MANIFEST, (json.dumps(manifest, indent=2) + "\n").encode())
-
-
-def note_chunk_size(path: pathlib.Path, chunk_size: int) -> None:
-    """Adds a chunk size to the manifest, if it is not the one in force."""
-    manifest = read_manifest(path)
-    if manifest["chunk_sizes"][-1:] != [chunk_size]:
-        write_manifest(path, {**manifest, "chunk_sizes": [*manifest["chunk_sizes"], chunk_size]})
-
-
-def read_manifest(path: pathlib.Path) -> dict[str, Any]:
-    """The manifest of a sweep's folder.
-
-    Raises:
-      FileNotFoundError: there is none.
-    """
-    file = pathlib.Path(path) / _MANIFEST
-    if not file.is_file():
-        raise FileNotFoundError(f"{path} has no {_MANIFEST}: it is not the work folder of a sweep.")
-    return json.loads(file.read_text())
-
-
-def require_same(path: pathlib.Path, settings: Mapping[str, str], num_restarts: int) -> None:
-    """Raises ValueError unless the folder's manifest, which another process wrote, is of this sweep."""
-    manifest = read_manifest(path)
-    if manifest["settings"] != dict(settings) or manifest["num_restarts"] != num_restarts:
-        raise ValueError(f"The processes at work in {path} were started with different settings; give all the same.")
-
-
-def stamp_of(settings: Mapping[str, str]) -> str:
-    """A short name for settings."""
-    return fingerprints.fingerprint(dict(settings))
+        name = plan.file_name(image) + ("" if first is None else f"+{first}")
+        return self.path / RESTARTS / plan.file_name(problem) / f"{name}.npz"
 
 
 @contextlib.contextmanager
-def claimed(path: pathlib.Path, process_id: int) -> Iterator[None]:
-    """Holds the folder, so that no other run works in it; a killed process holds nothing.
+def claimed(path: pathlib.Path, process_id: int, num_processes: int) -> Iterator[None]:
+    """Holds a process's part in the folder, so that no other run works in it; a killed process holds nothing.
+
+    Args:
+      path: the folder.
+      process_id: which process.
+      num_processes: of how many; the first looks for one that is left of a run with more.
 
     Raises:
       BlockingIOError: another run has it.
     """
-    with open(path / f".lock-{process_id}", "w") as file:
+    own = path / f".lock-{process_id}"
+    others = (path / f".lock-{i}" for i in range(num_processes, num_processes + len(list(path.glob(".lock-*")))))
+    with contextlib.ExitStack() as held:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            for lock in (own, *(other for other in others if process_id == 0 and other.exists())):
+                fcntl.flock(held.enter_context(open(lock, "w")), fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise BlockingIOError(
                 f"Another run is at work in {path}; wait for it, or give another work folder."
@@ -200,7 +125,26 @@ def finished(folder: Folder, problem: str, images: Iterable[str]) -> dict[str, s
     Returns:
       `{image: restarts}`.
     """
-    return {image: {int(r) for _, part in _parts(folder, problem, image) for r in part["restart"]} for image in images}
+    return {image: _there(folder, problem, image) for image in images}
+
+
+def _there(folder, problem, image):
+    read = (read_restarts(path, folder.stamp, names=_SHORT) for path in _paths(folder, problem, image))
+    return {int(r) for arrays in read if arrays is not None for r in arrays["restart"]}
+
+
+def verify(folder: Folder, problem: str, images: Iterable[str]) -> None:
+    """Reads every file of these photographs, and sets aside those that are not whole, or another sweep's.
+
+    Args:
+      folder: the folder.
+      problem: the problem's name.
+      images: the photographs' names.
+    """
+    for image in images:
+        for path in _paths(folder, problem, image):
+            if read_restarts(path, folder.stamp) is None:
+                set_aside(folder, path, "not a whole file of this sweep")
 
 
 def keep(folder: Folder, problem: str, image: str, restarts: Restarts) -> None:
@@ -210,45 +154,30 @@ def keep(folder: Folder, problem: str, image: str, restarts: Restarts) -> None:
     _write(path, folder.stamp, restarts)
 
 
-def merge(folder: Folder, problem: str, image: str) -> Restarts:
-    """Brings all restarts of a photograph into one file.
+def merge(folder: Folder, problem: str, image: str) -> None:
+    """Brings all restarts of a photograph into one file; nobody else may write any.
 
     Args:
       folder: the folder.
       problem: the problem's name.
       image: the photograph's.
-
-    Returns:
-      The restarts.
     """
-    parts = _parts(folder, problem, image)
-    restarts = together([part for _, part in parts])
-    whole = folder.file(problem, image)
-    if [path for path, _ in parts] != [whole]:
-        _write(whole, folder.stamp, restarts)
-        for path, _ in parts:
+    paths, whole = _paths(folder, problem, image), folder.file(problem, image)
+    if paths and paths != [whole]:
+        parts = [read_restarts(path, folder.stamp) for path in paths]
+        if any(part is None for part in parts):
+            return  # the next run sets it aside
+        _write(whole, folder.stamp, together([part for part in parts if part is not None]))
+        for path in paths:
             if path != whole:
                 path.unlink()
-    return restarts
 
 
-def _parts(folder, problem, image):
-    """The files with restarts of a photograph, the whole one first, and what they hold; others are set aside."""
+def _paths(folder, problem, image):
+    """The files with restarts of a photograph, the whole one first."""
     whole = folder.file(problem, image)
-    some = whole.parent.glob(f"{_escaped(_quoted(image))}+*.npz") if whole.parent.is_dir() else ()
-    found = []
-    for path in [whole, *sorted(some)]:
-        if path.exists():
-            arrays = read_restarts(path, folder.stamp)
-            if arrays is None:
-                set_aside(folder, path, "not a whole file of this sweep")
-            else:
-                found.append((path, arrays))
-    return found
-
-
-def _escaped(name):
-    return "".join(f"[{letter}]" if letter in "*?[" else letter for letter in name)
+    some = whole.parent.glob(f"{glob.escape(plan.file_name(image))}+*.npz") if whole.parent.is_dir() else ()
+    return [path for path in (whole, *sorted(some)) if path.exists()]
 
 
 def together(parts: Sequence[Mapping[str, np.ndarray]]) -> Restarts:
