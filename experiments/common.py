@@ -254,7 +254,8 @@ def run(main) -> None:
         except (ValueError, TypeError, OSError, ImportError) as error:
             if logging.get_verbosity() >= logging.DEBUG:
                 raise
-            console.print(str(error), style="red", markup=False, highlight=False)
+            said = getattr(error, "strerror", None) if getattr(error, "filename", None) is None else None
+            console.print(said or str(error), style="red", markup=False, highlight=False, soft_wrap=True)
             if jax.distributed.is_initialized():
                 os._exit(1)  # in order, it would wait for the others, who wait for it
             return 1

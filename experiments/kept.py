@@ -1,79 +1,64 @@
-"""Inversions that are made once: each restart is kept in `<workdir>/inversions/`.
+"""Inversions that are made once, and kept in `<workdir>/inversions/`.
 
-The file is named after everything that the restart came from. A runner that was stopped, by whatever means, takes up
-where it was, and another setting never meets an old result.
+Their folder, or file, is named after everything that they came from. A runner that was stopped, by whatever means,
+takes up where it was, and another setting never meets an old result.
 """
 
 import pathlib
-import time
 import zipfile
 import zlib
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from collections.abc import Callable, Sequence
+from typing import Any
 
-import jax
 import numpy as np
 from absl import flags
 
 import invert_jax as ij
-from experiments import common
+from experiments import common, sweeping
 
 FLAGS = flags.FLAGS
 
 
-class Inversion(NamedTuple):
-    """R restarts on one photograph.
-
-    Attributes:
-      image: `[R, H, W, C]`, 0..255, not clipped.
-      error: `[R]`, relative; NaN for a restart that left the finite numbers.
-      finite: `[R]`.
-      evaluations: `[R]`, of the gradient.
-      seconds: `[R]`, what it took; the first of a kind compiles.
-    """
-
-    image: np.ndarray
-    error: np.ndarray
-    finite: np.ndarray
-    evaluations: np.ndarray
-    seconds: np.ndarray
-
-
-def inverter(workdir: pathlib.Path, representation: ij.Representation, recipe: ij.Recipe) -> Callable[..., Inversion]:
-    """Inversion of a representation by a recipe, each restart kept in the work folder.
+def inversions(
+    workdir: pathlib.Path,
+    representation: ij.Representation,
+    recipe: ij.Recipe,
+    images: Sequence[np.ndarray],
+    *,
+    num_restarts: int = 1,
+    mask: np.ndarray | None = None,
+    description: str = "restarts",
+) -> list[ij.sweeps.Restarts]:
+    """Restarts of every photograph, kept in the work folder as a sweep of their own.
 
     Args:
       workdir: where `inversions/` is.
       representation: what to invert.
       recipe: how.
+      images: photographs `[H, W, C]`, of any sizes.
+      num_restarts: of each; more are added to those that are there.
+      mask: boolean `[F...]`: the neurons that count.
+      description: what stands beside the progress bar.
 
     Returns:
-      `invert(image, *, num_restarts=1, mask=None) -> Inversion`. Restart `r` of a photograph is the same whatever its
-      place among the photographs and however many restarts there are.
+      A `Restarts` for each photograph, the errors of those that are not finite NaN.
     """
-    kept = keeper(workdir, (representation, recipe, FLAGS.seed))
+    problem = ij.sweeps.Problem(
+        "inversion", representation, recipe, {f"{i:04d}": image for i, image in enumerate(images)}, mask
+    )
+    name = ij.fingerprint((ij.surroundings(), representation, recipe, mask, FLAGS.seed, list(images)))
+    folder = workdir / "inversions" / name
+    there = ij.load_sweep(folder).manifest["num_restarts"] if (folder / "manifest.json").exists() else 0
+    sweep = ij.sweeps.make([problem], num_restarts=max(num_restarts, there), seed=FLAGS.seed)
+    results = sweeping.run(sweep, folder, description=description)
+    found = [results[which] for which in sorted(results)]
+    return [
+        ij.sweeps.Restarts(*(array[:num_restarts] for array in each._replace(error=_known(each)))) for each in found
+    ]
 
-    def invert(image, *, num_restarts=1, mask=None):
-        def restart(key):
-            target = representation(image)
-            began = time.monotonic()
-            found = ij.invert(key, representation, target, recipe, image_shape=image.shape, mask=mask)
-            found = jax.device_get(found)
-            return {
-                "image": found.image,
-                "error": found.error if found.finite else np.float32(np.nan),
-                "finite": found.finite,
-                "evaluations": found.evaluations,
-                "seconds": np.float32(time.monotonic() - began),
-            }
 
-        key = ij.sweeps.restart_key(FLAGS.seed, image)
-        restarts = [
-            kept((image, mask, r), lambda r=r: restart(jax.random.fold_in(key, r))) for r in range(num_restarts)
-        ]
-        return Inversion(*(np.stack([each[name] for each in restarts]) for name in Inversion._fields))
-
-    return invert
+def _known(restarts):
+    return np.where(restarts.finite, restarts.error, np.nan)
 
 
 def hoggle(workdir: pathlib.Path, path: str) -> Callable[[np.ndarray], np.ndarray]:

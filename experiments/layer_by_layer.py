@@ -33,10 +33,15 @@ def make(name: str, *, title: str, recipe: Callable[[str], ij.Recipe]) -> None:
     workdir = common.make_workdir(FLAGS.workdir)
 
     found = {}
-    for layer in reproduction.track(FLAGS.layers, "layers"):
-        invert = kept.inverter(workdir, reproduction.alexnet(layer), recipe(layer))
-        inversions = [invert(photo.image) for photo in photographs]
-        found[layer] = kept.Inversion(*(np.concatenate(arrays) for arrays in zip(*inversions, strict=True)))
+    for layer in FLAGS.layers:
+        inversions = kept.inversions(
+            workdir,
+            reproduction.alexnet(layer),
+            recipe(layer),
+            [photo.image for photo in photographs],
+            description=layer,
+        )
+        found[layer] = ij.sweeps.Restarts(*(np.concatenate(arrays) for arrays in zip(*inversions, strict=True)))
 
     sheets = []  # one below the other
     for i, photo in enumerate(photographs):

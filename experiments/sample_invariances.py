@@ -18,7 +18,6 @@ One process drives all devices of its machine. For several machines start the co
 """
 
 import json
-import os
 import pathlib
 import signal
 import time
@@ -29,13 +28,12 @@ import numpy as np
 from absl import flags
 
 import invert_jax as ij
-from experiments import common, reproduction, sweep_progress
+from experiments import common, reproduction, sweeping
 
 FLAGS = flags.FLAGS
 
 _SHOWN = 8  # restarts in a montage
 _LONGEST_DRAWING = 3600  # seconds that the other processes wait while the first draws the montages
-_MOST_AT_A_TIME = {"cpu": 4}  # more is no faster there
 RECIPES = {
     "pixels": lambda layer: ij.recipes.shallow() if layer is None else ij.recipes.for_layer(layer),
     "pyramid": ij.recipes.laplacian_pyramid,
@@ -65,14 +63,8 @@ def main() -> int:
     _read_json()
     _join()
     sweep = _sweep()
-    memory = _memory()
-    platform = jax.default_backend()
-    chunk_size = FLAGS.chunk_size or ij.sweeps.chunk_size_for(
-        sweep,
-        memory=memory,
-        most=_MOST_AT_A_TIME.get(platform, ij.sweeps.CHUNK_SIZES[-1]),
-        num_devices=jax.device_count(),
-    )
+    memory = sweeping.memory() if FLAGS.memory_gb is None else FLAGS.memory_gb * 2**30
+    chunk_size = FLAGS.chunk_size or sweeping.chunk_size(sweep, memory)
     leader = jax.process_index() == 0
     if leader:
         _say_plan(sweep, chunk_size, memory, FLAGS.workdir)
@@ -81,14 +73,14 @@ def main() -> int:
     before = signal.signal(signal.SIGINT, lambda *_: _ask_to_stop(asked))
     began = time.monotonic()
     try:
-        with sweep_progress.Display(sweep, workdir, leader) as display:
+        with sweeping.Display(sweep, workdir, leader) as display:
             results = ij.sweeps.run(
                 sweep,
                 workdir,
                 chunk_size=chunk_size,
                 extend=FLAGS.extend,
                 checkpoint_seconds=FLAGS.checkpoint_seconds,
-                hooks=ij.sweeps.Hooks(watch=display.show, tell=display.tell, stop=lambda: bool(asked)),
+                hooks=ij.sweeps.Hooks(watch=display.show, tell=sweeping.tell, stop=lambda: bool(asked)),
             )
     except ij.sweeps.StoppedError:
         common.console.print(f"Stopped; the same command goes on from here ({workdir}).", highlight=False)
@@ -97,7 +89,7 @@ def main() -> int:
         signal.signal(signal.SIGINT, before)
     if leader:
         _draw(sweep, results, workdir)
-        rows = sweep_progress.Index(workdir).write(complete=True)
+        rows = sweeping.Index(workdir).write(complete=True)
         table = reproduction.markdown(
             ["problem", "photograph", "restarts", "relative error, %"],
             [[row["problem"], row["image"], row["restarts"], reproduction.percent(row["errors"])] for row in rows],
@@ -177,15 +169,6 @@ def _sweep():
     return ij.sweeps.make(problems, num_restarts=FLAGS.num_restarts, seed=FLAGS.seed, dtype=FLAGS.dtype)
 
 
-def _memory():
-    """Bytes of a device to plan with."""
-    if FLAGS.memory_gb is not None:
-        return FLAGS.memory_gb * 2**30
-    stats = jax.local_devices()[0].memory_stats() or {}
-    host = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    return 0.75 * stats.get("bytes_limit", host / jax.local_device_count())
-
-
 def _say_plan(sweep, chunk_size, memory, workdir):
     gigabytes = chunk_size * max(map(ij.sweeps.memory_of_restart, sweep.problems)) / 2**30
     disk = sum(
@@ -201,7 +184,7 @@ def _say_plan(sweep, chunk_size, memory, workdir):
     common.console.print(
         f"{len(sweep.problems)} problems, {sweep.size} restarts of {steps} steps at most{known}; {chunk_size} at a "
         f"time on each of {jax.device_count()} devices, about {gigabytes:.1f} of {memory / 2**30:.1f} GB; "
-        f"{disk / 2**30:.2f} GB on disk; about {sweep_progress.duration(seconds)}, by arithmetic alone.",
+        f"{disk / 2**30:.2f} GB on disk; about {sweeping.duration(seconds)}, by arithmetic alone.",
         highlight=False,
         soft_wrap=True,
     )

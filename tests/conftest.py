@@ -45,19 +45,36 @@ def photographs(tmp_path_factory):
 
 @pytest.fixture
 def asked(monkeypatch):
-    """What runners ask of `ij.invert`: the recipe and mask of every call; noise about gray is what they get."""
+    """What runners ask of a sweep: the recipe and mask of every restart; noise about gray is what they get."""
     calls = []
 
-    def invert(key, representation, target, recipe, *, image_shape, mask):
-        ij.objective.make(representation, target, recipe, image_shape=image_shape, mask=mask)  # refuses what is wrong
-        calls.append((recipe, mask))
-        image = 128 + 40 * np.asarray(jax.random.normal(key, image_shape))
-        error = np.float32(0.1) + 0.1 * np.asarray(jax.random.uniform(key))
-        energy = np.ones((recipe.num_steps, 4), np.float32)
-        return ij.Preimage(image, target, error, energy, np.asarray(True), np.int32(recipe.num_steps))
+    def make(worker, group, lanes, leaves, seconds):
+        problem, (jobs, shape) = group.problem, ([job for job in lanes if job], (len(lanes), *group.shape))
+        calls.extend((problem.recipe, problem.mask) for _ in jobs)
+        keys = [ij.sweeps.restart_key(r, problem.images[image]) for image, r in (job or jobs[0] for job in lanes)]
+        found = ij.Preimage(
+            image=128 + 40 * np.stack([jax.random.normal(key, group.shape) for key in keys]),
+            features=np.zeros(shape, np.float32),
+            error=0.1 + 0.1 * np.stack([jax.random.uniform(key) for key in keys]),
+            energy=np.ones((len(lanes), problem.recipe.num_steps, 4), np.float32),
+            finite=np.ones(len(lanes), bool),
+            evaluations=np.full(len(lanes), problem.recipe.num_steps, np.int32),
+        )
+        worker._keep(problem.name, lanes, found, 1.0)
 
-    monkeypatch.setattr(ij, "invert", invert)
+    monkeypatch.setattr(ij.sweeps.engine._Worker, "make", make)
     return calls
+
+
+@pytest.fixture
+def kept():
+    """How many restarts a runner has kept in a work folder."""
+
+    def count(workdir):
+        sweeps = [ij.load_sweep(folder) for folder in workdir.glob("inversions/*") if folder.is_dir()]
+        return sum(len(restarts.error) for sweep in sweeps for restarts in sweep.values())
+
+    return count
 
 
 @pytest.fixture(scope="module")

@@ -67,7 +67,8 @@ def _differing(whole, killed):
     return sum(
         not np.array_equal(array, other)
         for which in expected
-        for array, other in zip(found[which], expected[which], strict=True)
+        for name, array, other in zip(ij.sweeps.Restarts._fields, found[which], expected[which], strict=True)
+        if name != "seconds"
     )
 
 

@@ -59,9 +59,9 @@ SHARED_BY_RUNNERS = (
     "experiments.common",
     "experiments.kept",
     "experiments.layer_by_layer",
-    "experiments.sweep_progress",
     "experiments.plain_forms",
     "experiments.reproduction",
+    "experiments.sweeping",
 )
 OPTIONAL_FILES = ("experiments.torch_reference",)  # whole files that need an optional package: imported in functions
 EXPERIMENTS_MAY_IMPORT = ("absl", "rich", "numpy", "jax", "PIL", "invert_jax", "experiments")

@@ -16,7 +16,7 @@ import runners
 from runners import files, numbers, rows
 
 import invert_jax as ij
-from experiments import kept, reproduction
+from experiments import reproduction
 
 RUNNERS = pathlib.Path(reproduction.__file__).parent / "mahendran_vedaldi"
 DEEP = (4e-3, 100), (4e-4, 200), (4e-5, 100)
@@ -76,7 +76,7 @@ def test_every_runner_has_a_case():
 
 
 @pytest.mark.parametrize("case", CASES, ids=str)
-def test_runner(case, asked, photographs, tmp_path):
+def test_runner(case, asked, kept, photographs, tmp_path):
     arguments = (f"--images={photographs}", *case.arguments) if case.kept else case.arguments
     results = run(case.runner, tmp_path, *arguments)
     recipes = [recipe for recipe, _ in asked]
@@ -86,7 +86,7 @@ def test_runner(case, asked, photographs, tmp_path):
     assert len(rows(tmp_path)) == case.rows and all(row[0] for row in rows(tmp_path))
 
     first = files(tmp_path)
-    assert len(list(tmp_path.glob("inversions/*.npz"))) == len(asked) == case.kept
+    assert kept(tmp_path) == len(asked) == case.kept
     pictures = list(tmp_path.glob("*.png"))
     assert [path.stem for path in pictures] == ([case.runner] if case.kept else [])
     for path in pictures:
@@ -98,16 +98,15 @@ def test_runner(case, asked, photographs, tmp_path):
 
 
 def test_figure6_descends(photographs, tmp_path, monkeypatch):
-    inverter = kept.inverter
-
-    def short(workdir, representation, recipe):
-        return inverter(workdir, representation, dataclasses.replace(recipe, rates=(4e-3,), steps=(60,)))
-
-    monkeypatch.setattr(kept, "inverter", short)
+    for_layer = ij.recipes.for_layer
+    monkeypatch.setattr(
+        ij.recipes, "for_layer", lambda layer: dataclasses.replace(for_layer(layer), rates=(4e-3,), steps=(60,))
+    )
     results = run("figure6", tmp_path, f"--images={photographs}", "--layers=conv1")
     assert results["finite"] == {"conv1": [True]}
-    (path,) = tmp_path.glob("inversions/*.npz")
-    restored = np.load(path)["image"]
+    (folder,) = tmp_path.glob("inversions/*")
+    (restarts,) = ij.load_sweep(folder).values()
+    restored = restarts.image[0]
     conv1, photograph = ij.alexnet(layer="conv1"), ij.load_image(photographs / "astronaut.png", size=227)
     error = ij.metrics.relative_error(conv1(restored), conv1(photograph))
     assert results["relative_errors"]["conv1"] == [pytest.approx(float(error), rel=1e-3)] and error < 0.3
@@ -254,11 +253,12 @@ def test_percent_leaves_out_what_is_not_finite():
     assert reproduction.percent([0.25]) == "25.0" and reproduction.percent([np.inf]) == "- (1 not finite)"
 
 
-def test_what_surrounds_an_inversion_names_it_too(asked, photographs, tmp_path, monkeypatch):
+def test_what_surrounds_an_inversion_names_it_too(asked, kept, photographs, tmp_path, monkeypatch):
     run("figure11", tmp_path, f"--images={photographs}", "--num_images=1")
+    monkeypatch.setattr(ij.fingerprints, "surroundings", lambda: {"jax": "another"})
     monkeypatch.setattr(ij, "surroundings", lambda: {"jax": "another"})
     run("figure11", tmp_path, f"--images={photographs}", "--num_images=1")
-    assert len(asked) == 2 == len(list(tmp_path.glob("inversions/*.npz")))
+    assert len(asked) == 2 == kept(tmp_path)
 
 
 def test_saturation_is_the_deviation_across_the_channels():

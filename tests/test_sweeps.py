@@ -41,7 +41,8 @@ def assert_same(found, expected, count=3):
     assert list(found) == list(expected)
     for which in expected:
         for name, array, other in zip(sweeps.Restarts._fields, found[which], expected[which], strict=True):
-            np.testing.assert_array_equal(array[:count], other[:count], err_msg=f"{which} {name}")
+            if name != "seconds":
+                np.testing.assert_array_equal(array[:count], other[:count], err_msg=f"{which} {name}")
 
 
 def stop_after(count):

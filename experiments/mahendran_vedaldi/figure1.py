@@ -26,11 +26,17 @@ def main() -> None:
     photographs = reproduction.photographs(size=reproduction.ALEXNET_SIZE, gray=False)
     reproduction.say_photographs(photographs)
     workdir = common.make_workdir(FLAGS.workdir)
-    invert = kept.inverter(workdir, reproduction.alexnet("fc8"), ij.recipes.for_layer("fc8"))
+    inversions = kept.inversions(
+        workdir,
+        reproduction.alexnet("fc8"),
+        ij.recipes.for_layer("fc8"),
+        [photo.image for photo in photographs],
+        num_restarts=FLAGS.num_restarts,
+        description="fc8",
+    )
 
     tiles, labels, rows = [], [], []
-    for photo in reproduction.track(photographs, "fc8"):
-        found = invert(photo.image, num_restarts=FLAGS.num_restarts)
+    for photo, found in zip(photographs, inversions, strict=True):
         tiles += [photo.image, *found.image]
         labels += [photo.name, *(f"restart {r}: {100 * error:.0f} %" for r, error in enumerate(found.error))]
         rows.append({"image": photo.name, "relative_errors": found.error, "finite": found.finite})

@@ -36,14 +36,19 @@ def main() -> None:
     workdir = common.make_workdir(FLAGS.workdir)
     recipe = ij.recipes.mahendran_vedaldi(lambda_tv=LAMBDA_TV)
 
+    images, inversions = [photo.image for photo in photographs], {}
+    for layer, group in _STREAMS:
+        representation, label = reproduction.alexnet(layer), f"{layer}, group {group}"
+        mask = ij.masks.channel_group(representation.feature_shape(images[0].shape), group=group)
+        found = kept.inversions(workdir, representation, recipe, images, mask=mask, description=label)
+        inversions[layer, group] = found
+
     tiles, labels, rows = [], [], []
-    for photo in photographs:
+    for i, photo in enumerate(photographs):
         tiles.append(photo.image)
         labels.append(photo.name)
-        for layer, group in reproduction.track(_STREAMS, photo.name):
-            representation = reproduction.alexnet(layer)
-            mask = ij.masks.channel_group(representation.feature_shape(photo.image.shape), group=group)
-            found = kept.inverter(workdir, representation, recipe)(photo.image, mask=mask)
+        for layer, group in _STREAMS:
+            found = inversions[layer, group][i]
             color, luminance = _kept(found.image[0], photo.image)
             tiles.append(found.image[0])
             labels.append(f"{layer}, group {group}: color {color:.2f}, luminance {luminance:.2f}")

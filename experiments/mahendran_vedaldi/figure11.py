@@ -29,8 +29,10 @@ def main() -> None:
     photographs = reproduction.photographs(size=reproduction.ALEXNET_SIZE, gray=False)
     reproduction.say_photographs(photographs)
     workdir = common.make_workdir(FLAGS.workdir)
-    invert = kept.inverter(workdir, reproduction.alexnet(LAYER), ij.recipes.for_layer(LAYER))
-    found = [invert(photo.image) for photo in reproduction.track(photographs, LAYER)]
+    images = [photo.image for photo in photographs]
+    found = kept.inversions(
+        workdir, reproduction.alexnet(LAYER), ij.recipes.for_layer(LAYER), images, description=LAYER
+    )
     errors = np.concatenate([inversion.error for inversion in found])
 
     names = [photo.name for photo in photographs]

@@ -35,15 +35,21 @@ def main() -> None:
     photographs = reproduction.photographs(size=reproduction.ALEXNET_SIZE, gray=False)
     reproduction.say_photographs(photographs)
     workdir = common.make_workdir(FLAGS.workdir)
-    norm1 = reproduction.alexnet("norm1")
-    inverters = {
-        beta: kept.inverter(workdir, norm1, ij.recipes.mahendran_vedaldi(lambda_tv=lambda_tv, beta=beta))
+    norm1, images = reproduction.alexnet("norm1"), [photo.image for photo in photographs]
+    inversions = {
+        beta: kept.inversions(
+            workdir,
+            norm1,
+            ij.recipes.mahendran_vedaldi(lambda_tv=lambda_tv, beta=beta),
+            images,
+            description=f"beta {beta:g}",
+        )
         for beta, lambda_tv in LAMBDAS.items()
     }
 
     tiles, labels, rows = [], [], []
-    for photo in reproduction.track(photographs, "norm1"):
-        found = {beta: invert(photo.image) for beta, invert in inverters.items()}
+    for i, photo in enumerate(photographs):
+        found = {beta: each[i] for beta, each in inversions.items()}
         shown = [photo.image, *(inversion.image[0] for inversion in found.values())]
         place = _spikiest(shown[1])
         tiles += [*shown, *(image[place] for image in shown)]

@@ -31,18 +31,22 @@ def main() -> None:
     photographs = reproduction.photographs(size=None, gray=True)
     reproduction.say_photographs(photographs)
     workdir = common.make_workdir(FLAGS.workdir)
-    kinds = {name: _descent(workdir, reproduction.GRAY[kind]()) for kind, name in _NAMES.items()}
+    images, recipe = [photo.image for photo in photographs], ij.recipes.shallow(lambda_tv=LAMBDA_TV)
+    kinds = {}
+    for kind, name in _NAMES.items():
+        found = kept.inversions(workdir, reproduction.GRAY[kind](), recipe, images, description=name)
+        kinds[name] = [(each.image[0], each.error[0]) for each in found]
     if FLAGS.hoggle is not None:
-        kinds = {"HOGgle": _hoggle(workdir), **kinds}
+        kinds = {"HOGgle": _hoggle(workdir, images), **kinds}
     else:
         common.console.print("No --hoggle given: HOGgle is left out.", highlight=False)
 
     tiles, labels, errors = [], [], {name: [] for name in kinds}
-    for photo in photographs:
+    for i, photo in enumerate(photographs):
         tiles.append(photo.image)
         labels.append(photo.name)
-        for name in reproduction.track(list(kinds), photo.name):
-            image, error = kinds[name](photo.image)
+        for name, restored in kinds.items():
+            image, error = restored[i]
             tiles.append(image)
             labels.append(f"{name}: {100 * error:.0f} %")
             errors[name].append(error)
@@ -61,26 +65,14 @@ def main() -> None:
     )
 
 
-def _descent(workdir, representation):
-    """Inversion by descent: the image, and its relative error."""
-    invert = kept.inverter(workdir, representation, ij.recipes.shallow(lambda_tv=LAMBDA_TV))
-
-    def restore(image):
-        found = invert(image)
-        return found.image[0], found.error[0]
-
-    return restore
-
-
-def _hoggle(workdir):
-    """Inversion of VLFeat's HOG by dictionaries: the image, and its relative error."""
+def _hoggle(workdir, images):
+    """Inversions of VLFeat's HOG by dictionaries: each image, and its relative error."""
     hog, invert = ij.hog(), kept.hoggle(workdir, FLAGS.hoggle)
-
-    def restore(image):
-        restored = invert(image)
-        return restored, float(ij.metrics.relative_error(*map(hog, (restored, _covered(image, restored)))))
-
-    return restore
+    pairs = [(image, invert(image)) for image in reproduction.track(images, "HOGgle")]
+    return [
+        (restored, float(ij.metrics.relative_error(hog(restored), hog(_covered(image, restored)))))
+        for image, restored in pairs
+    ]
 
 
 def _covered(image, restored):

@@ -33,14 +33,18 @@ def main() -> None:
     hog = ij.hog(variant="released")
 
     tiles, labels, rows = [], [], []
-    inverters = {
-        lambda_tv: kept.inverter(workdir, hog, ij.recipes.shallow(lambda_tv=lambda_tv)) for lambda_tv in LAMBDAS
+    images = [photo.image for photo in photographs]
+    inversions = {
+        lambda_tv: kept.inversions(
+            workdir, hog, ij.recipes.shallow(lambda_tv=lambda_tv), images, description=f"lambda_V {lambda_tv:g}"
+        )
+        for lambda_tv in LAMBDAS
     }
-    for photo in photographs:
+    for i, photo in enumerate(photographs):
         tiles.append(photo.image)
         labels.append(f"{photo.name}: variation {reproduction.variation(photo.image):.1f}")
-        for lambda_tv in reproduction.track(LAMBDAS, photo.name):
-            found = inverters[lambda_tv](photo.image)
+        for lambda_tv in LAMBDAS:
+            found = inversions[lambda_tv][i]
             error, variation = found.error[0], reproduction.variation(found.image[0])
             tiles.append(found.image[0])
             labels.append(f"lambda_V {lambda_tv:g}: {100 * error:.0f} %, variation {variation:.1f}")

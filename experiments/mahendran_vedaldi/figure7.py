@@ -14,6 +14,8 @@ number for this is the restarts' spread, the root mean square of their differenc
 denominator, in gray levels; the weights differ from layer to layer, and so does the noise in it. The paper gives none.
 """
 
+import itertools
+
 import numpy as np
 from absl import flags
 
@@ -38,14 +40,21 @@ def main() -> None:
     photographs = reproduction.photographs(size=reproduction.ALEXNET_SIZE, gray=False)
     reproduction.say_photographs(photographs)
     workdir = common.make_workdir(FLAGS.workdir)
-    inverters = {
-        layer: kept.inverter(workdir, reproduction.alexnet(layer), ij.recipes.mahendran_vedaldi(lambda_tv=lambda_tv))
+    inversions = {
+        layer: kept.inversions(
+            workdir,
+            reproduction.alexnet(layer),
+            ij.recipes.mahendran_vedaldi(lambda_tv=lambda_tv),
+            [photo.image for photo in photographs],
+            num_restarts=FLAGS.num_restarts,
+            description=layer,
+        )
         for layer, lambda_tv in lambdas.items()
     }
 
     tiles, labels, rows = [], [], []
-    for photo, layer in reproduction.track([(p, layer) for p in photographs for layer in lambdas], "restarts"):
-        found = inverters[layer](photo.image, num_restarts=FLAGS.num_restarts)
+    for (i, photo), layer in itertools.product(enumerate(photographs), lambdas):
+        found = inversions[layer][i]
         shown = np.clip(found.image[found.finite], 0, 255)
         tiles += [photo.image, *found.image]
         labels += [f"{photo.name}, {layer}", *(f"restart {r}: {100 * e:.0f} %" for r, e in enumerate(found.error))]

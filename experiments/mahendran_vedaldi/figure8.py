@@ -32,15 +32,22 @@ def main() -> None:
     fc8 = reproduction.alexnet("fc8")
 
     tiles, labels, rows = [], [], []
-    inverters = {
-        lambda_tv: kept.inverter(workdir, fc8, ij.recipes.mahendran_vedaldi(lambda_tv=lambda_tv))
+    images = [photo.image for photo in photographs]
+    inversions = {
+        lambda_tv: kept.inversions(
+            workdir,
+            fc8,
+            ij.recipes.mahendran_vedaldi(lambda_tv=lambda_tv),
+            images,
+            description=f"lambda_V {lambda_tv:g}",
+        )
         for lambda_tv in LAMBDAS
     }
-    for photo in photographs:
+    for i, photo in enumerate(photographs):
         tiles.append(photo.image)
         labels.append(photo.name)
-        for lambda_tv in reproduction.track(LAMBDAS, photo.name):
-            found = inverters[lambda_tv](photo.image)
+        for lambda_tv in LAMBDAS:
+            found = inversions[lambda_tv][i]
             variation = reproduction.variation(found.image[0]) / reproduction.variation(photo.image)
             tiles.append(found.image[0])
             labels.append(f"lambda_V {lambda_tv:g}: {100 * found.error[0]:.1f} %, variation x {variation:.2g}")

@@ -41,15 +41,20 @@ def main() -> None:
     recipe = ij.recipes.mahendran_vedaldi(lambda_tv=LAMBDA_TV, stages=ij.recipes.CENTRAL_STAGES)
     fields = {field.name: field for field in ij.receptive_field.alexnet()}
 
-    sheets, rows = [], []
+    images, inversions, boxes = [photo.image for photo in photographs], {}, {}
+    for layer in FLAGS.layers:
+        representation = reproduction.alexnet(layer)
+        mask = ij.masks.central(representation.feature_shape(images[0].shape), size=NUM_NEURONS)
+        inversions[layer] = kept.inversions(workdir, representation, recipe, images, mask=mask, description=layer)
+        boxes[layer] = _box(fields[layer], mask)
+
+    sheets, rows, center = [], [], np.asarray(reproduction.alexnet("fc8").center)
     for i, photo in enumerate(photographs):
         tiles, labels = [photo.image], [photo.name]
-        for layer in reproduction.track(FLAGS.layers, photo.name):
-            representation = reproduction.alexnet(layer)
-            mask = ij.masks.central(representation.feature_shape(photo.image.shape), size=NUM_NEURONS)
-            found = kept.inverter(workdir, representation, recipe)(photo.image, mask=mask)
-            image, box = found.image[0], _box(fields[layer], mask)
-            row = _concentration((np.clip(image, 0, 255) - np.asarray(representation.center)) ** 2, box)
+        for layer in FLAGS.layers:
+            found, box = inversions[layer][i], boxes[layer]
+            image = found.image[0]
+            row = _concentration((np.clip(image, 0, 255) - center) ** 2, box)
             rows.append({"image": photo.name, "layer": layer, "box": box, "relative_error": found.error[0], **row})
             tiles.append(ij.figures.draw_box(image, box, color=_WHITE) if found.finite[0] else image)
             labels.append(f"{layer}: {100 * row['energy_inside']:.0f} % inside")

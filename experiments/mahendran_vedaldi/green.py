@@ -57,8 +57,7 @@ def main() -> None:
 
     shown, errors = {"photograph": [photo.image for photo in photographs]}, {}
     for name, (layer, recipe) in cases.items():
-        invert = kept.inverter(workdir, reproduction.alexnet(layer), recipe)
-        found = [invert(photo.image) for photo in reproduction.track(photographs, name)]
+        found = kept.inversions(workdir, reproduction.alexnet(layer), recipe, shown["photograph"], description=name)
         shown[name] = [inversion.image[0] for inversion in found]
         errors[name] = [inversion.error[0] for inversion in found]
     excess = {name: np.array([_excess(image) for image in images]) for name, images in shown.items()}

@@ -54,8 +54,7 @@ def main() -> None:
         rows["hoggle"] = _errors(ij.hog(), restored["hoggle"], images)
     for name in FLAGS.representations:
         representation = reproduction.GRAY[name]()
-        invert = kept.inverter(workdir, representation, recipe)
-        found = [invert(image) for image in reproduction.track(images, name)]
+        found = kept.inversions(workdir, representation, recipe, images, description=name)
         restored[name] = [np.where(each.finite[0], each.image[0], np.nan) for each in found]
         rows[name] = _errors(representation, restored[name], images)
 

@@ -66,8 +66,13 @@ def main() -> None:
         targets, scale = (reproduction.codes(representation, some) for some in (images, scale_by))
         own = ij.recipes.for_layer(layer)
         for lambda_tv in lambdas or (own.lambda_tv,):
-            invert = kept.inverter(workdir, representation, ij.recipes.mahendran_vedaldi(lambda_tv=lambda_tv))
-            found = [invert(image) for image in reproduction.track(images, f"{layer}, lambda_V {lambda_tv:g}")]
+            found = kept.inversions(
+                workdir,
+                representation,
+                ij.recipes.mahendran_vedaldi(lambda_tv=lambda_tv),
+                images,
+                description=f"{layer}, lambda_V {lambda_tv:g}",
+            )
             restored = [inversion.image[0] for inversion in found]
             features = reproduction.codes(representation, restored)
             errors = ij.metrics.normalized_errors(features, targets, scale=scale)

@@ -30,17 +30,21 @@ def main() -> None:
 
     tiles, labels, rows = [], [], []
     for layer in LAYERS:
-        inverters = {
-            levels: kept.inverter(
-                workdir, reproduction.alexnet(layer), ij.recipes.laplacian_pyramid(layer, num_levels=levels)
+        inversions = {
+            levels: kept.inversions(
+                workdir,
+                reproduction.alexnet(layer),
+                ij.recipes.laplacian_pyramid(layer, num_levels=levels),
+                [photo.image for photo in photographs],
+                description=f"{layer}, {levels} levels",
             )
             for levels in LEVELS
         }
-        for photo in photographs:
+        for i, photo in enumerate(photographs):
             tiles.append(photo.image)
             labels.append(f"{photo.name}, {layer}")
-            for levels in reproduction.track(LEVELS, f"{photo.name}, {layer}"):
-                found = inverters[levels](photo.image)
+            for levels in LEVELS:
+                found = inversions[levels][i]
                 tiles.append(found.image[0])
                 labels.append(f"{levels} levels: {100 * found.error[0]:.0f} %")
                 rows.append(

@@ -46,8 +46,13 @@ def main() -> None:
             "pixels": ij.recipes.for_layer(layer),
             "pyramid": ij.recipes.laplacian_pyramid(layer, tolerance=None),
         }.items():
-            invert = kept.inverter(workdir, representation, stretched(recipe, FLAGS.evaluations))
-            found = [invert(image) for image in reproduction.track(images, f"{layer}, {name}")]
+            found = kept.inversions(
+                workdir,
+                representation,
+                stretched(recipe, FLAGS.evaluations),
+                images,
+                description=f"{layer}, {name}",
+            )
             restored = [np.clip(inversion.image[0], 0, 255) for inversion in found]
             text = reproduction.text_errors(representation, [each.image[0] for each in found], images, scale_by)
             rows.append(

@@ -44,8 +44,7 @@ def main() -> None:
     images, rows, sheet = [photo.image for photo in photographs], {}, {}
     for layer in FLAGS.layers:
         representation = reproduction.alexnet(layer)
-        invert = kept.inverter(workdir, representation, ij.recipes.laplacian_pyramid(layer))
-        found = [invert(image) for image in reproduction.track(images, layer)]
+        found = kept.inversions(workdir, representation, ij.recipes.laplacian_pyramid(layer), images, description=layer)
         restored = [inversion.image[0] for inversion in found]
         rows[layer] = {
             "text": reproduction.text_errors(representation, restored, images, scale_by),

@@ -41,8 +41,7 @@ def main() -> None:
     for name in _PAPER:
         representation = ij.patch_sift(color=name == "color")
         images = [photo.image for photo in photographs[name == "gray"]]
-        invert = kept.inverter(workdir, representation, ij.recipes.laplacian_pyramid())
-        found = [invert(image) for image in reproduction.track(images, name)]
+        found = kept.inversions(workdir, representation, ij.recipes.laplacian_pyramid(), images, description=name)
         restored = [inversion.image[0] for inversion in found]
         rows[name] = {
             "text": reproduction.text_errors(representation, restored, images, images),

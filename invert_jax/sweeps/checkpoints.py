@@ -25,7 +25,7 @@ def write(folder: store.Folder, process: int, about: Mapping[str, Any], leaves: 
     Args:
       folder: the sweep's.
       process: whose.
-      about: what JSON can hold: the problem, who sits on which lane, the chunk size.
+      about: what JSON can hold: the problem, who sits on which lane, the chunk size, the seconds it took so far.
       leaves: of the states.
     """
     path = _path(folder, process)

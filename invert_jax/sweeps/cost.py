@@ -56,10 +56,11 @@ def chunk_size_for(sweep: plan.Sweep, *, memory: float, most: int, num_devices: 
     >>> chunk_size_for(plan.make([hog], num_restarts=8), memory=1e12, most=4)
     4
     """
-    needed = max(memory_of_restart(problem) for problem in sweep.problems)
     there = sweep.num_restarts * max(len(g.images) for problem in sweep.problems for g in plan.groups(problem))
     enough = min([size for size in plan.CHUNK_SIZES if size * num_devices >= there], default=plan.CHUNK_SIZES[-1])
-    return max([size for size in plan.CHUNK_SIZES if size <= min(most, enough) and size * needed <= memory], default=1)
+    few = [size for size in plan.CHUNK_SIZES if size <= min(most, enough)]
+    needed = max(memory_of_restart(problem) for problem in sweep.problems) if len(few) > 1 else 0
+    return max([size for size in few if size * needed <= memory], default=1)
 
 
 def operations_of_step(problem: plan.Problem) -> float:

@@ -231,13 +231,14 @@ class _Worker:
         """Makes a share, first the batch that was under way; halves the batch when the memory is too small for it."""
         group, jobs, lanes = share.group, share.jobs, share.lanes
         while jobs or lanes:
-            later, leaves = jobs, None
+            later, leaves, seconds = jobs, None, 0.0
             if lanes:
-                _, leaves = checkpoints.read(self.folder, jax.process_index())
+                about, leaves = checkpoints.read(self.folder, jax.process_index())
+                seconds = about["seconds"]
             else:
                 lanes, later = plan.seat(jobs, group.images, self.chunk_size, self.mesh.size)
             try:
-                self.make(group, lanes, leaves)
+                self.make(group, lanes, leaves, seconds)
                 jobs = later
             except jax.errors.JaxRuntimeError as error:
                 if "RESOURCE_EXHAUSTED" not in str(error) or self.chunk_size == 1:
@@ -257,8 +258,9 @@ class _Worker:
             f"at a time, at which the rounding differs."
         )
 
-    def make(self, group, lanes, leaves):
+    def make(self, group, lanes, leaves, seconds):
         """Descends from these restarts' starts, or from where they were, and writes what they found."""
+        began = time.monotonic() - seconds
         problem, phi = group.problem, group.problem.representation
         jobs = [job for job in lanes if job]
         seated = [job or jobs[0] for job in lanes]
@@ -280,13 +282,14 @@ class _Worker:
             stop = self.hooks.stop()
             if stop or time.monotonic() - kept_at >= self.checkpoint_seconds:
                 about = {"problem": problem.name, "lanes": lanes, "chunk_size": self.chunk_size}
+                about["seconds"] = time.monotonic() - began
                 checkpoints.write(self.folder, jax.process_index(), about, jax.tree.leaves(states))
                 kept_at = time.monotonic()
             if stop:
                 raise StoppedError
             states = batching.run(eq3, recipe, states, min(int(states.step) + _EVERY, recipe.num_steps), mesh=self.mesh)
         found = jax.device_get(batching.finish(eq3, recipe, states, mesh=self.mesh))
-        self._keep(problem.name, lanes, found)
+        self._keep(problem.name, lanes, found, (time.monotonic() - began) / len(jobs))
         checkpoints.drop(self.folder, jax.process_index())
         self.finished += len(jobs)
         self._report(problem, active, recipe, states)
@@ -307,7 +310,7 @@ class _Worker:
             )
         )
 
-    def _keep(self, problem, lanes, found: Any):
+    def _keep(self, problem, lanes, found: Any, seconds):
         """Writes what the lanes found, photograph by photograph."""
         bad = ~np.isfinite(found.energy[..., 0])
         failed_at = np.where(bad.any(1), bad.argmax(1), np.where(found.finite, -1, found.evaluations))
@@ -328,5 +331,6 @@ class _Worker:
                     evaluations=found.evaluations[own],
                     failed_at=failed_at[own].astype(np.int32),
                     chunk_size=np.full(len(own), self.chunk_size, np.int32),
+                    seconds=np.full(len(own), seconds, np.float32),
                 ),
             )

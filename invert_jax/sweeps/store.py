@@ -49,6 +49,7 @@ class Restarts(NamedTuple):
       failed_at: `[R]`, the step whose energy was the first not to be finite, or how many were made if only what came
         of the last one is not; -1 for none.
       chunk_size: `[R]`, restarts that ran at a time on a device, on which the rounding depends.
+      seconds: `[R]`, what its batch took over how many restarts that had; the first of a program compiles.
     """
 
     restart: np.ndarray
@@ -59,6 +60,7 @@ class Restarts(NamedTuple):
     evaluations: np.ndarray
     failed_at: np.ndarray
     chunk_size: np.ndarray
+    seconds: np.ndarray
 
 
 @dataclasses.dataclass(frozen=True)

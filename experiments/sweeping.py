@@ -1,16 +1,51 @@
-"""What a sweep's runner shows while it works: bars on a terminal, lines elsewhere, and results.json."""
+"""What runners need for a sweep: how many restarts at a time, and what is shown while it works."""
 
 import math
+import os
 import pathlib
 import time
 
+import jax
 import rich.progress
 
 import invert_jax as ij
 from experiments import common
 
+_MOST_AT_A_TIME = {"cpu": 4}  # more is no faster there
 REST = 10.0
 """Seconds between two lines, or two writings of results.json."""
+
+
+def memory() -> float:
+    """Bytes of a device to plan with: three quarters of its own."""
+    stats = jax.local_devices()[0].memory_stats() or {}
+    host = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return 0.75 * stats.get("bytes_limit", host / jax.local_device_count())
+
+
+def chunk_size(sweep: ij.sweeps.Sweep, memory: float) -> int:
+    """Restarts at a time on a device with this much memory to plan with."""
+    most = _MOST_AT_A_TIME.get(jax.default_backend(), ij.sweeps.CHUNK_SIZES[-1])
+    return ij.sweeps.chunk_size_for(sweep, memory=memory, most=most, num_devices=jax.device_count())
+
+
+def run(sweep: ij.sweeps.Sweep, folder: pathlib.Path, *, description: str) -> ij.sweeps.SweepResults:
+    """Runs a sweep under a progress bar."""
+    with rich.progress.Progress(console=common.console) as bar:
+        task = bar.add_task(description, total=sweep.size)
+
+        def show(status):
+            under_way = status.restarts * status.step / status.num_steps
+            done = min(status.finished + under_way, status.wanted)
+            bar.update(task, completed=done, total=status.wanted)
+
+        size = chunk_size(sweep, memory())
+        return ij.sweeps.run(sweep, folder, chunk_size=size, hooks=ij.sweeps.Hooks(show, tell, lambda: False))
+
+
+def tell(sentence: str) -> None:
+    """Shows what is out of the ordinary."""
+    common.console.print(sentence, style="yellow", highlight=False, soft_wrap=True)
 
 
 class Display:
@@ -44,10 +79,6 @@ class Display:
 
     def __exit__(self, *_):
         self._progress.stop()
-
-    def tell(self, sentence: str) -> None:
-        """Shows a sentence."""
-        common.console.print(sentence, style="yellow", highlight=False, soft_wrap=True)
 
     def show(self, status: ij.sweeps.Status) -> None:
         """Shows where the sweep stands."""
