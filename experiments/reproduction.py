@@ -174,6 +174,21 @@ def text_errors(
     return np.asarray(ij.metrics.normalized_errors(features, targets, scale=scale).text)
 
 
+def measures(
+    representation: ij.Representation,
+    found: Sequence[ij.sweeps.Restarts],
+    images: Sequence[np.ndarray],
+    scale_by: Sequence[np.ndarray],
+) -> dict[str, np.ndarray]:
+    """Of the first restart of each photograph, `[N]`: both errors, whether finite, and evaluations."""
+    return {
+        "text": text_errors(representation, [each.image[0] for each in found], images, scale_by),
+        "relative": np.array([each.error[0] for each in found]),
+        "finite": np.array([each.finite[0] for each in found]),
+        "evaluations": np.array([each.evaluations[0] for each in found]),
+    }
+
+
 def coarse_difference(image: np.ndarray, reference: np.ndarray) -> float:
     """Root mean square difference, in gray levels, of the three coarsest of six levels of two pictures."""
     coarse = ij.pyramid.at_stage(np.asarray(image - reference, np.float32), 2, num_levels=6)

@@ -4,7 +4,7 @@ What is not finite is marked and counted, never drawn as if it were a number.
 """
 
 import io
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,7 +12,9 @@ from PIL import Image
 
 _WARNING = "#b00020"
 _TERMS = ("total", "loss", r"$\alpha$-norm", "TV")
-_TERM_COLORS = ("#000000", "#0072b2", "#e69f00", "#009e73")  # Okabe and Ito: apart for color-blind readers too
+_COLORS = ("#000000", "#0072b2", "#e69f00", "#009e73", "#d55e00", "#cc79a7", "#56b4e9")
+# Okabe and Ito: apart for color-blind readers too, as are the markers
+_MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 
 
 def heatmap(array, *, title: str = "", label: str = "") -> np.ndarray:
@@ -96,7 +98,7 @@ def convergence(energy, *, title: str = "") -> np.ndarray:
     steps = np.arange(energy.shape[1])
     few = {"marker": "o", "markersize": 3} if len(steps) < 10 else {}
     faint = max(0.06, 0.8 / np.sqrt(max(len(kept), 1)))
-    for term, (name, color) in enumerate(zip(_TERMS, _TERM_COLORS, strict=True)):
+    for term, (name, color) in enumerate(zip(_TERMS, _COLORS, strict=False)):
         if not len(kept):
             break
         curves = np.where(kept[..., term] > 0, kept[..., term], np.nan)
@@ -158,13 +160,75 @@ def bars(values: Mapping[str, float], *, title: str, label: str, reference: floa
 
     figure = Figure(figsize=(6, 1 + 0.3 * len(values)), dpi=120)
     axes = figure.add_subplot()
-    drawn = axes.barh([_escaped(name) for name in values], list(values.values()), color=_TERM_COLORS[1])
+    drawn = axes.barh([_escaped(name) for name in values], list(values.values()), color=_COLORS[1])
     axes.bar_label(drawn, fmt="%.2f", padding=3, fontsize=9)
     axes.axvline(reference, color="0.2", linewidth=1)
     axes.invert_yaxis()
     axes.set_xlabel(_escaped(label))
     axes.set_title(_escaped(title), fontsize=11, wrap=True)
     axes.spines[["top", "right"]].set_visible(False)
+    return _render(figure)
+
+
+def curves(
+    x: Sequence[float] | Sequence[str],
+    series: Mapping[str, Any],
+    *,
+    intervals: Mapping[str, Any] | None = None,
+    title: str = "",
+    x_label: str = "",
+    y_label: str = "",
+) -> np.ndarray:
+    """Values against numbers, on a scale of powers of two, or against names; with their intervals as bands.
+
+    Values that are not finite leave gaps.
+
+    Args:
+      x: `[N]` positive numbers, or names.
+      series: `{name: [N]}`, up to seven.
+      intervals: `{name: [N, 2]}`, low and high, of those that have them.
+      title: above the curves.
+      x_label: below them.
+      y_label: beside them.
+
+    Returns:
+      uint8 `[H, W, 3]`, the figure.
+
+    Raises:
+      ValueError: no curve, more than seven, or one whose length is not that of `x`.
+
+    >>> curves(["conv1", "conv2"], {"error": [1.0, 2.0]}, intervals={"error": [(0.5, 1.5), (1.0, 3.0)]}).shape[2]
+    3
+    """
+    from matplotlib.figure import Figure
+
+    if not 1 <= len(series) <= len(_COLORS):
+        raise ValueError(f"A plot has one curve to {len(_COLORS)}; got {len(series)}.")
+    named = isinstance(x[0], str)
+    places = np.arange(len(x)) if named else np.asarray(x, np.float64)
+    figure = Figure(figsize=(7.2, 4.4), dpi=150)
+    axes = figure.add_subplot()
+    for (name, values), color, marker in zip(series.items(), _COLORS, _MARKERS, strict=False):
+        values = np.asarray(values, np.float64)
+        if values.shape != (len(x),):
+            raise ValueError(f"The curve {name} has shape {values.shape}, for {len(x)} places.")
+        axes.plot(places, values, color=color, marker=marker, markersize=4, linewidth=1.8, label=_escaped(name))
+        if intervals and name in intervals:
+            low, high = np.asarray(intervals[name], np.float64).T
+            axes.fill_between(places, low, high, color=color, alpha=0.18, linewidth=0)
+    if named:
+        axes.set_xticks(places, [_escaped(str(name)) for name in x], rotation=45, ha="right")
+    else:
+        axes.set_xscale("log", base=2)
+        axes.set_xticks(places, [f"{value:g}" for value in places])
+        axes.minorticks_off()
+    axes.set_ylim(bottom=min(0, axes.get_ylim()[0]))
+    axes.set_xlabel(_escaped(x_label))
+    axes.set_ylabel(_escaped(y_label))
+    axes.set_title(_escaped(title), fontsize=11, wrap=True)
+    axes.grid(color="0.9", linewidth=0.6)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(frameon=False, loc="upper left", bbox_to_anchor=(1.0, 1.0))
     return _render(figure)
 
 

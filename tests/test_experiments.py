@@ -145,6 +145,15 @@ def test_table1_tells_the_errors_of_the_inversions_that_it_keeps(tmp_path):
     assert ij.load_image(out / "table1.png").std() > 5
 
 
+def test_throughput_is_of_each_number_of_restarts(tmp_path):
+    done = run("throughput", f"--workdir={tmp_path}", "--layer=conv1", "--num_restarts=1,3", "--steps=2", "--repeats=1")
+    assert done.returncode == 0, done.stdout + done.stderr
+    results = json.loads((tmp_path / "results.json").read_text())
+    assert [row["num_restarts"] for row in results["rows"]] == [1, 3] and results["programs"] == 1
+    assert all(0 < row["seconds_per_restart_step"] < 100 and row["peak_gigabytes"] > 0.1 for row in results["rows"])
+    assert ij.load_image(tmp_path / "throughput.png").std() > 5
+
+
 def test_benchmark_times_hog_against_its_plain_form(tmp_path):
     done = run("benchmark", f"--workdir={tmp_path}", "--layers=", "--gray=hog", "--repeats=1", "--steps=1")
     assert done.returncode == 0, done.stdout + done.stderr

@@ -116,3 +116,25 @@ def test_plots_leave_no_global_state():
     plots.heatmap(np.eye(2))
     plots.convergence(_descent())
     assert (dict(matplotlib.rcParams), matplotlib.get_backend()) == before
+
+
+@pytest.mark.parametrize("x", [["conv1", "conv2", "fc8"], [1, 8, 64]])
+def test_curves_show_each_series_and_its_interval(x):
+    rising, falling = np.array([1.0, 2.0, 3.0]), np.array([3.0, np.nan, 1.0])
+    intervals = {"rising": np.stack([rising - 0.5, rising + 0.5], axis=1)}
+    bare = plots.curves(x, {"rising": rising, "falling": falling}, title="costs $5", x_label="x", y_label="y")
+    banded = plots.curves(x, {"rising": rising, "falling": falling}, intervals=intervals)
+    assert _has_white_border(bare) and _has_white_border(banded)
+    assert _count(bare, (0, 0, 0)) > 500 and _count(bare, (0, 114, 178)) > 100
+    band = 255 - round(255 * 0.18)  # black at 0.18 on white
+    assert _count(banded, (band,) * 3) > 10_000 > _count(bare, (band,) * 3)
+    black = np.argwhere(np.all(bare == 0, axis=-1))
+    left, right = (black[np.abs(black[:, 1] - at) < 5][:, 0] for at in np.quantile(black[:, 1], [0.3, 0.7]))
+    assert np.median(left) > np.median(right)  # up is up
+
+
+def test_curves_errors():
+    with pytest.raises(ValueError, match="one curve to 7; got 0"):
+        plots.curves(["a"], {})
+    with pytest.raises(ValueError, match=r"The curve wrong has shape \(3,\), for 2 places"):
+        plots.curves([1, 2], {"wrong": [1.0, 2.0, 3.0]})

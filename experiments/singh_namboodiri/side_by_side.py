@@ -54,23 +54,20 @@ def main() -> None:
                 description=f"{layer}, {name}",
             )
             restored = [np.clip(inversion.image[0], 0, 255) for inversion in found]
-            text = reproduction.text_errors(representation, [each.image[0] for each in found], images, scale_by)
+            to_photograph = list(zip(restored, images, strict=True))
             rows.append(
                 {
                     "layer": layer,
                     "spelling": name,
-                    "text": text,
-                    "psnr": np.array([ij.metrics.psnr(*pair) for pair in zip(restored, images, strict=True)]),
-                    "ssim": np.array([ij.metrics.ssim(*pair) for pair in zip(restored, images, strict=True)]),
-                    "color": np.array(
-                        [reproduction.coarse_difference(*pair) for pair in zip(restored, images, strict=True)]
-                    ),
-                    "finite": np.concatenate([each.finite for each in found]),
+                    **reproduction.measures(representation, found, images, scale_by),
+                    "psnr": np.array([ij.metrics.psnr(*pair) for pair in to_photograph]),
+                    "ssim": np.array([ij.metrics.ssim(*pair) for pair in to_photograph]),
+                    "color": np.array([reproduction.coarse_difference(*pair) for pair in to_photograph]),
                 }
             )
-            times.append(np.median(np.concatenate([each.seconds for each in found])))
+            times.append(np.median([each.seconds[0] for each in found]))
             tiles.append(found[0].image[0])
-            labels.append(f"{name}: {100 * text[0]:.0f} %")
+            labels.append(f"{name}: {100 * rows[-1]['text'][0]:.0f} %")
 
     table = reproduction.markdown(
         ["layer", "", "the text's error, %", "PSNR, dB", "SSIM", "color error, gray levels", "seconds"],

@@ -9,7 +9,6 @@ it stand both rows of the paper's Table 1, its own and the one that it takes fro
 networks and photographs than the bundled ones.
 """
 
-import numpy as np
 from absl import flags
 
 import invert_jax as ij
@@ -45,14 +44,8 @@ def main() -> None:
     for layer in FLAGS.layers:
         representation = reproduction.alexnet(layer)
         found = kept.inversions(workdir, representation, ij.recipes.laplacian_pyramid(layer), images, description=layer)
-        restored = [inversion.image[0] for inversion in found]
-        rows[layer] = {
-            "text": reproduction.text_errors(representation, restored, images, scale_by),
-            "relative": np.concatenate([inversion.error for inversion in found]),
-            "finite": np.concatenate([inversion.finite for inversion in found]),
-            "evaluations": np.concatenate([inversion.evaluations for inversion in found]),
-        }
-        sheet[layer] = restored[:_SHOWN]
+        rows[layer] = reproduction.measures(representation, found, images, scale_by)
+        sheet[layer] = [inversion.image[0] for inversion in found[:_SHOWN]]
 
     percent, papers = reproduction.percent, zip(PAPER, MAHENDRAN_VEDALDI, strict=True)
     papers = dict(zip(ij.layers.NAMES, papers, strict=True))
