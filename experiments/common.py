@@ -10,6 +10,7 @@ import os
 import pathlib
 import platform
 import sys
+import traceback
 
 import jax
 import numpy as np
@@ -242,6 +243,20 @@ def write_arrays(path: pathlib.Path, **arrays: np.ndarray) -> None:
 def run(main) -> None:
     """Runs `main()` under absl; a user's mistake ends in its sentence, without a traceback (--verbosity=1 shows it)."""
 
+    def alone(argv):
+        """Leaves at once when others are at work: in order, it would wait for them, who wait for it."""
+        try:
+            code = guarded(argv)
+        except BaseException:
+            if jax.distributed.is_initialized():
+                traceback.print_exc()
+                os._exit(1)
+            raise
+        if code == 1 and jax.distributed.is_initialized():
+            sys.stdout.flush()
+            os._exit(code)
+        return code
+
     def guarded(argv):
         if not flags.FLAGS["verbosity"].present:
             logging.set_verbosity(logging.WARNING)  # keeps JAX's word on absent accelerators out of sight
@@ -256,8 +271,6 @@ def run(main) -> None:
                 raise
             said = getattr(error, "strerror", None) if getattr(error, "filename", None) is None else None
             console.print(said or str(error), style="red", markup=False, highlight=False, soft_wrap=True)
-            if jax.distributed.is_initialized():
-                os._exit(1)  # in order, it would wait for the others, who wait for it
             return 1
         except jax.errors.JaxRuntimeError as error:
             if "RESOURCE_EXHAUSTED" not in str(error):
@@ -270,4 +283,4 @@ def run(main) -> None:
             console.print("Interrupted; nothing half-written is left.", style="red")
             return 130
 
-    app.run(guarded)
+    app.run(alone)

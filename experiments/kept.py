@@ -28,6 +28,7 @@ def inversions(
     num_restarts: int = 1,
     mask: np.ndarray | None = None,
     description: str = "restarts",
+    chunk_size: int | None = None,
 ) -> list[ij.sweeps.Restarts]:
     """Restarts of every photograph, kept in the work folder as a sweep of their own.
 
@@ -39,6 +40,8 @@ def inversions(
       num_restarts: of each; more are added to those that are there.
       mask: boolean `[F...]`: the neurons that count.
       description: what stands beside the progress bar.
+      chunk_size: restarts at a time on a device, never by their number, on which their rounding would then depend; None
+        is as many as the device has memory for, 4 at most on a CPU.
 
     Returns:
       A `Restarts` for each photograph, the errors of those that are not finite NaN.
@@ -50,7 +53,8 @@ def inversions(
     folder = workdir / "inversions" / name
     there = ij.load_sweep(folder).manifest["num_restarts"] if (folder / "manifest.json").exists() else 0
     sweep = ij.sweeps.make([problem], num_restarts=max(num_restarts, there), seed=FLAGS.seed)
-    results = sweeping.run(sweep, folder, description=description)
+    chunk_size = chunk_size or sweeping.chunk_size(sweep, sweeping.memory())
+    results = sweeping.run(sweep, folder, description=description, chunk_size=chunk_size)
     found = [results[which] for which in sorted(results)]
     return [
         ij.sweeps.Restarts(*(array[:num_restarts] for array in each._replace(error=_known(each)))) for each in found

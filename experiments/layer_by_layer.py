@@ -40,6 +40,7 @@ def make(name: str, *, title: str, recipe: Callable[[str], ij.Recipe]) -> None:
             recipe(layer),
             [photo.image for photo in photographs],
             description=layer,
+            chunk_size=1,
         )
         found[layer] = ij.sweeps.Restarts(*(np.concatenate(arrays) for arrays in zip(*inversions, strict=True)))
 

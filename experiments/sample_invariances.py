@@ -66,8 +66,11 @@ def main() -> int:
     memory = sweeping.memory() if FLAGS.memory_gb is None else FLAGS.memory_gb * 2**30
     chunk_size = FLAGS.chunk_size or sweeping.chunk_size(sweep, memory)
     leader = jax.process_index() == 0
+    begun = _begun(FLAGS.workdir)
+    if begun and FLAGS.chunk_size is None:
+        chunk_size = begun.manifest["chunk_sizes"][-1]
     if leader:
-        _say_plan(sweep, chunk_size, memory, FLAGS.workdir)
+        _say_plan(sweep, chunk_size, memory, begun)
     workdir = common.make_workdir(FLAGS.workdir)
     asked: list[int] = []
     before = signal.signal(signal.SIGINT, lambda *_: _ask_to_stop(asked))
@@ -169,7 +172,16 @@ def _sweep():
     return ij.sweeps.make(problems, num_restarts=FLAGS.num_restarts, seed=FLAGS.seed, dtype=FLAGS.dtype)
 
 
-def _say_plan(sweep, chunk_size, memory, workdir):
+def _begun(workdir):
+    """What the folder holds of a sweep; None if it is none, or none that can be read, which the engine will say."""
+    try:
+        results = ij.load_sweep(workdir)
+        return results if results.manifest["chunk_sizes"] and results.manifest["settings"] else None
+    except (FileNotFoundError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _say_plan(sweep, chunk_size, memory, begun):
     gigabytes = chunk_size * max(map(ij.sweeps.memory_of_restart, sweep.problems)) / 2**30
     disk = sum(
         sweep.num_restarts * np.dtype(sweep.dtype).itemsize * sum(image.size for image in problem.images.values())
@@ -177,7 +189,9 @@ def _say_plan(sweep, chunk_size, memory, workdir):
     )
     steps = sorted({problem.recipe.num_steps for problem in sweep.problems})
     steps = "-".join(map(str, dict.fromkeys((steps[0], steps[-1]))))
-    there = _already_there(sweep, workdir)
+    there: dict[str, int] = {}
+    for problem, image in begun or ():
+        there[problem] = there.get(problem, 0) + len(begun.errors(problem, image)[0])
     left = {name: sweep.num_restarts * len(p.images) - there.get(name, 0) for p in sweep.problems for name in [p.name]}
     seconds = _expected_seconds(sweep, left)
     known = f", {sum(there.values())} of them there" if there else ""
@@ -188,18 +202,6 @@ def _say_plan(sweep, chunk_size, memory, workdir):
         highlight=False,
         soft_wrap=True,
     )
-
-
-def _already_there(sweep, workdir):
-    """How many restarts of each problem the folder holds."""
-    try:
-        results = ij.load_sweep(workdir)
-    except (FileNotFoundError, ValueError):  # no sweep, or none that can be read, which the engine will say
-        return {}
-    counts = {}
-    for problem, image in results:
-        counts[problem] = counts.get(problem, 0) + len(results.errors(problem, image)[0])
-    return counts
 
 
 def _expected_seconds(sweep, left):

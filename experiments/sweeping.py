@@ -11,7 +11,6 @@ import rich.progress
 import invert_jax as ij
 from experiments import common
 
-_MOST_AT_A_TIME = {"cpu": 4}  # more is no faster there
 REST = 10.0
 """Seconds between two lines, or two writings of results.json."""
 
@@ -25,22 +24,25 @@ def memory() -> float:
 
 def chunk_size(sweep: ij.sweeps.Sweep, memory: float) -> int:
     """Restarts at a time on a device with this much memory to plan with."""
-    most = _MOST_AT_A_TIME.get(jax.default_backend(), ij.sweeps.CHUNK_SIZES[-1])
-    return ij.sweeps.chunk_size_for(sweep, memory=memory, most=most, num_devices=jax.device_count())
+    most = 4 if jax.default_backend() == "cpu" else 64  # more is no faster there, or wasted on a sweep of a few
+    return ij.sweeps.chunk_size_for(sweep, memory=memory, most=most)
 
 
-def run(sweep: ij.sweeps.Sweep, folder: pathlib.Path, *, description: str) -> ij.sweeps.SweepResults:
-    """Runs a sweep under a progress bar."""
+def run(sweep: ij.sweeps.Sweep, folder: pathlib.Path, *, description: str, chunk_size: int) -> ij.sweeps.SweepResults:
+    """Runs a sweep under a progress bar; restarts are added to what there is."""
     with rich.progress.Progress(console=common.console) as bar:
         task = bar.add_task(description, total=sweep.size)
 
         def show(status):
-            under_way = status.restarts * status.step / status.num_steps
-            done = min(status.finished + under_way, status.wanted)
-            bar.update(task, completed=done, total=status.wanted)
+            bar.update(task, completed=status.finished + _under_way(status), total=status.wanted)
 
-        size = chunk_size(sweep, memory())
-        return ij.sweeps.run(sweep, folder, chunk_size=size, hooks=ij.sweeps.Hooks(show, tell, lambda: False))
+        hooks = ij.sweeps.Hooks(show, tell, lambda: False)
+        return ij.sweeps.run(sweep, folder, chunk_size=chunk_size, extend=True, hooks=hooks)
+
+
+def _under_way(status):
+    """How many restarts' worth of steps the batch has made; none when it is finished."""
+    return status.restarts * status.step / status.num_steps if status.step < status.num_steps else 0
 
 
 def tell(sentence: str) -> None:
@@ -96,9 +98,8 @@ class Display:
             return
         self._at = time.monotonic()
         if not self._bars and self._leader:
-            under_way = status.restarts * status.step / status.num_steps if status.finished < status.wanted else 0
-            done = status.finished + under_way - self._first.finished
-            left = duration(elapsed * (status.wanted - status.finished - under_way) / done) if done > 0 else "?"
+            done = status.finished + _under_way(status) - self._first.finished
+            left = duration(elapsed * (status.wanted - self._first.finished - done) / done) if done > 0 else "?"
             common.console.print(
                 f"{status.finished}/{status.wanted} restarts, step {status.step}/{status.num_steps}, {note}, "
                 f"{left} left",

@@ -39,6 +39,27 @@ def mesh_of(devices: Sequence[Any] | None) -> Mesh:
     return Mesh(np.array(jax.local_devices() if devices is None else devices), (AXIS,))
 
 
+def require_mesh(mesh: Mesh) -> Mesh:
+    """The mesh, if it has the one axis "restarts".
+
+    Args:
+      mesh: the mesh.
+
+    Returns:
+      The same.
+
+    Raises:
+      ValueError: it has other axes, or is none.
+
+    >>> require_mesh(mesh_of(jax.devices()[:1])).size
+    1
+    """
+    if not isinstance(mesh, Mesh) or mesh.axis_names != (AXIS,):
+        axes = getattr(mesh, "axis_names", type(mesh).__name__)
+        raise ValueError(f"The mesh has axes {axes}; it must be a jax.sharding.Mesh with the one axis {AXIS!r}.")
+    return mesh
+
+
 @jax.jit
 def keys(key: jax.Array, indices: np.ndarray) -> jax.Array:
     """The random keys of restarts, `fold_in(key, r)`.

@@ -90,11 +90,7 @@ def sample(
     checks.require_key(key)
     if mesh is None:
         mesh = batching.mesh_of(list(jnp.zeros(()).devices()))
-    if not isinstance(mesh, Mesh) or mesh.axis_names != (batching.AXIS,):
-        axes = getattr(mesh, "axis_names", type(mesh).__name__)
-        raise ValueError(
-            f"The mesh has axes {axes}; it must be a jax.sharding.Mesh with the one axis {batching.AXIS!r}."
-        )
+    batching.require_mesh(mesh)
     if chunk_size is None:
         chunk_size = _CHUNK_SIZE.get(mesh.devices.flat[0].platform, _ACCELERATOR_CHUNK_SIZE)
     checks.require_count(chunk_size, "chunk_size")

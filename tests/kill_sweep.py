@@ -52,7 +52,7 @@ def main(kills: int, seed: int) -> int:
                 run.wait()
                 done += 1
                 there = len(list(killed.rglob("*.npz")))
-                print(f"kill {done} of {kills}: {there} files of restarts are there", flush=True)
+                print(f"kill {done} of {kills}: {there} files of arrays are there", flush=True)
         subprocess.run([*COMMAND, cache, f"--workdir={killed}"], cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
         differing = _differing(whole, killed)
         left = [path for path in killed.rglob("*") if path.suffix == ".tmp" or path.name == "set_aside"]

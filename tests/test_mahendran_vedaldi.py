@@ -112,6 +112,15 @@ def test_figure6_descends(photographs, tmp_path, monkeypatch):
     assert results["relative_errors"]["conv1"] == [pytest.approx(float(error), rel=1e-3)] and error < 0.3
 
 
+def test_restarts_are_added_to_those_that_are_there(asked, kept, photographs, tmp_path):
+    arguments = (f"--images={photographs}", "--num_images=1")
+    run("figure1", tmp_path, *arguments, "--num_restarts=2")
+    few = run("figure1", tmp_path, *arguments, "--num_restarts=3")
+    again = run("figure1", tmp_path, *arguments, "--num_restarts=2")
+    assert kept(tmp_path) == len(asked) == 3
+    assert len(str(again)) < len(str(few))
+
+
 def test_figure9_asks_for_the_central_neurons_and_figure10_for_halves(asked, photographs, tmp_path):
     run("figure9", tmp_path / "9", f"--images={photographs}", "--layers=conv1")
     ((_, mask),) = asked

@@ -156,6 +156,18 @@ def test_killed_processes_go_on_each_from_its_checkpoint(swept, tmp_path):
     assert not list((tmp_path / "checkpoints").iterdir()) and not (tmp_path / "set_aside").exists()
 
 
+def test_one_of_several_that_is_interrupted_takes_the_others_along(swept, tmp_path):
+    running = together(tmp_path, 2)
+    while not all((tmp_path / "checkpoints" / f"{i}.npz").exists() for i in range(2)):
+        assert all(process.poll() is None for process in running), [process.communicate()[0] for process in running]
+        time.sleep(0.005)
+    running[1].send_signal(signal.SIGINT)
+    said = [process.communicate(timeout=120)[0] for process in running]
+    assert [process.returncode for process in running] == [130, 130], said
+    wait(together(tmp_path, 2))
+    assert_same(tmp_path, swept)
+
+
 def test_interrupted_it_stops_at_a_safe_point_and_goes_on(swept, tmp_path):
     process = start(tmp_path)
     while not (tmp_path / "results.json").exists() and process.poll() is None:

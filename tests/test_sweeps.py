@@ -124,10 +124,26 @@ def test_a_checkpoint_is_kept_as_often_as_asked(three, tmp_path, monkeypatch):
     kept = []
     original = sweeps.engine.checkpoints.write
     monkeypatch.setattr(
-        sweeps.engine.checkpoints, "write", lambda *arguments: (kept.append(arguments[1]), original(*arguments))
+        sweeps.engine.checkpoints,
+        "write",
+        lambda *arguments, **more: (kept.append(arguments[1]), original(*arguments, **more)),
     )
     assert_same(run(tmp_path, checkpoint_seconds=1e-9), three)
     assert len(kept) >= 12
+
+
+def test_what_is_under_way_comes_first(three, tmp_path):
+    """Although an earlier problem has something to make again; a process keeps one batch under way."""
+    with pytest.raises(sweeps.StoppedError):
+        run(tmp_path, hooks=stop_after(18))
+    before = sweeps.engine.checkpoints.under_way(store.Folder(tmp_path, "", print))
+    assert before[0]["problem"] == "hog"
+    _truncate(tmp_path / "restarts" / "hogb" / "coffee.npz")
+    seen = []
+    found = run(tmp_path, hooks=sweeps.Hooks(watch=seen.append, tell=lambda sentence: None))
+    assert [status.problem for status in seen[:1]] == ["hog"] and seen[0].step > 0
+    assert {status.problem for status in seen} == {"hog", "hogb"}
+    assert_same(found, three)
 
 
 def test_another_chunk_size_of_the_devices_starts_the_batch_again(three, tmp_path):
@@ -138,7 +154,7 @@ def test_another_chunk_size_of_the_devices_starts_the_batch_again(three, tmp_pat
     found = run(tmp_path, sweep, mesh=batching.mesh_of(jax.devices()[:2]), hooks=sweeps.Hooks(tell=told.append))
     for which in found:
         np.testing.assert_array_equal(found[which].image, three[which].image)
-    assert len(told) == 1 and "or not for this many processes, devices" in told[0]
+    assert len(told) == 1 and "or not for this many processes and devices" in told[0]
 
 
 def test_extended_a_sweep_keeps_what_it_has(three, tmp_path):
@@ -205,6 +221,15 @@ def test_a_file_that_is_not_whole_is_set_aside_and_made_again(spoil, three, tmp_
     assert_same(run(tmp_path, hooks=sweeps.Hooks(tell=told.append)), three)
     assert len(told) == 1 and str(spoiled) in told[0] and "made again" in told[0]
     assert [path.read_bytes() for path in (tmp_path / "set_aside").iterdir()] == [content]
+
+
+def test_a_file_of_another_photograph_is_set_aside(three, tmp_path):
+    run(tmp_path)
+    stray = tmp_path / "restarts" / "hog" / "stranger.npz"
+    stray.write_bytes((tmp_path / "restarts" / "hog" / "wide.npz").read_bytes())
+    told = []
+    assert_same(run(tmp_path, hooks=sweeps.Hooks(tell=told.append)), three)
+    assert len(told) == 1 and str(stray) in told[0] and not stray.exists()
 
 
 def test_a_checkpoint_that_is_not_whole_is_dropped(three, tmp_path):
@@ -447,5 +472,6 @@ def test_the_chunk_fits_the_memory():
     assert sweeps.chunk_size_for(sweep, memory=one * 5, most=64) == 4
     assert sweeps.chunk_size_for(sweep, memory=one * 5, most=2) == 2
     assert sweeps.chunk_size_for(sweep, memory=1, most=64) == 1
-    assert sweeps.chunk_size_for(sweep, memory=one * 1000, most=64) == 16  # three photographs, three restarts
-    assert sweeps.chunk_size_for(sweep, memory=one * 1000, most=64, num_devices=3) == 4
+    more = sweeps.make(PROBLEMS, num_restarts=300)
+    assert sweeps.chunk_size_for(more, memory=one * 1000, most=64) == 64
+    assert sweeps.chunk_size_for(sweep, memory=one * 1000, most=64) == 64  # that more may be added, and are the same

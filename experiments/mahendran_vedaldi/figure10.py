@@ -40,7 +40,7 @@ def main() -> None:
     for layer, group in _STREAMS:
         representation, label = reproduction.alexnet(layer), f"{layer}, group {group}"
         mask = ij.masks.channel_group(representation.feature_shape(images[0].shape), group=group)
-        found = kept.inversions(workdir, representation, recipe, images, mask=mask, description=label)
+        found = kept.inversions(workdir, representation, recipe, images, mask=mask, description=label, chunk_size=1)
         inversions[layer, group] = found
 
     tiles, labels, rows = [], [], []

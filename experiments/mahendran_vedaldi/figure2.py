@@ -43,6 +43,7 @@ def main() -> None:
             ij.recipes.mahendran_vedaldi(lambda_tv=lambda_tv, beta=beta),
             images,
             description=f"beta {beta:g}",
+            chunk_size=1,
         )
         for beta, lambda_tv in LAMBDAS.items()
     }

@@ -34,7 +34,7 @@ def main() -> None:
     images, recipe = [photo.image for photo in photographs], ij.recipes.shallow(lambda_tv=LAMBDA_TV)
     kinds = {}
     for kind, name in _NAMES.items():
-        found = kept.inversions(workdir, reproduction.GRAY[kind](), recipe, images, description=name)
+        found = kept.inversions(workdir, reproduction.GRAY[kind](), recipe, images, description=name, chunk_size=1)
         kinds[name] = [(each.image[0], each.error[0]) for each in found]
     if FLAGS.hoggle is not None:
         kinds = {"HOGgle": _hoggle(workdir, images), **kinds}

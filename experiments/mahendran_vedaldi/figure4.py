@@ -36,7 +36,12 @@ def main() -> None:
     images = [photo.image for photo in photographs]
     inversions = {
         lambda_tv: kept.inversions(
-            workdir, hog, ij.recipes.shallow(lambda_tv=lambda_tv), images, description=f"lambda_V {lambda_tv:g}"
+            workdir,
+            hog,
+            ij.recipes.shallow(lambda_tv=lambda_tv),
+            images,
+            description=f"lambda_V {lambda_tv:g}",
+            chunk_size=1,
         )
         for lambda_tv in LAMBDAS
     }

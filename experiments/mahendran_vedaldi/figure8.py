@@ -40,6 +40,7 @@ def main() -> None:
             ij.recipes.mahendran_vedaldi(lambda_tv=lambda_tv),
             images,
             description=f"lambda_V {lambda_tv:g}",
+            chunk_size=1,
         )
         for lambda_tv in LAMBDAS
     }

@@ -45,7 +45,9 @@ def main() -> None:
     for layer in FLAGS.layers:
         representation = reproduction.alexnet(layer)
         mask = ij.masks.central(representation.feature_shape(images[0].shape), size=NUM_NEURONS)
-        inversions[layer] = kept.inversions(workdir, representation, recipe, images, mask=mask, description=layer)
+        inversions[layer] = kept.inversions(
+            workdir, representation, recipe, images, mask=mask, description=layer, chunk_size=1
+        )
         boxes[layer] = _box(fields[layer], mask)
 
     sheets, rows, center = [], [], np.asarray(reproduction.alexnet("fc8").center)

@@ -37,6 +37,7 @@ def main() -> None:
                 ij.recipes.laplacian_pyramid(layer, num_levels=levels),
                 [photo.image for photo in photographs],
                 description=f"{layer}, {levels} levels",
+                chunk_size=1,
             )
             for levels in LEVELS
         }

@@ -19,21 +19,30 @@ from invert_jax.sweeps import store
 _ROOM = "checkpoints"
 
 
-def write(folder: store.Folder, process: int, about: Mapping[str, Any], leaves: Sequence[jax.Array]) -> None:
+def write(
+    folder: store.Folder, process: int, about: Mapping[str, Any], leaves: Sequence[jax.Array], *, num_devices: int
+) -> None:
     """Keeps what a process has under way, in place of what it had.
 
     Args:
       folder: the sweep's.
       process: whose.
-      about: what JSON can hold: the problem, who sits on which lane, the chunk size, the seconds it took so far.
+      about: what JSON can hold: the problem, who sits on which lane, the seconds it took so far.
       leaves: of the states.
+      num_devices: how many the process drives.
     """
     path = _path(folder, process)
     path.parent.mkdir(exist_ok=True)
-    text = json.dumps({**about, "stamp": folder.stamp, "width": len(about["lanes"])})
+    text = json.dumps({**about, "stamp": folder.stamp, "num_devices": num_devices})
     stream = io.BytesIO()
     np.savez(stream, np.array(text), *jax.device_get(leaves))
     files.write(path, stream.getvalue())
+
+
+def _about(path):
+    with open(path, "rb") as opened, np.load(opened, allow_pickle=False) as file:
+        known = json.loads(str(file["arr_0"]))
+    return {**known, "lanes": [job and (job[0], job[1]) for job in known["lanes"]]}
 
 
 def read(folder: store.Folder, process: int) -> tuple[dict[str, Any], list[np.ndarray]]:
@@ -46,10 +55,10 @@ def read(folder: store.Folder, process: int) -> tuple[dict[str, Any], list[np.nd
     Returns:
       What `write` was given.
     """
-    with open(_path(folder, process), "rb") as opened, np.load(opened, allow_pickle=False) as file:
-        about, *leaves = (file[f"arr_{i}"] for i in range(len(file.files)))
-    known = json.loads(str(about))
-    return {**known, "lanes": [job and (job[0], job[1]) for job in known["lanes"]]}, leaves
+    path = _path(folder, process)
+    with open(path, "rb") as opened, np.load(opened, allow_pickle=False) as file:
+        leaves = [file[f"arr_{i}"] for i in range(1, len(file.files))]
+    return _about(path), leaves
 
 
 def under_way(folder: store.Folder) -> dict[int, dict[str, Any]]:
@@ -61,27 +70,40 @@ def under_way(folder: store.Folder) -> dict[int, dict[str, Any]]:
     Returns:
       `{process: about}`.
     """
-    return {int(path.stem): read(folder, int(path.stem))[0] for path in _files(folder)}
+    return {process: _about(_path(folder, process)) for process in processes(folder)}
 
 
-def prune(folder: store.Folder, *, processes: int, chunk_size: int, width: int) -> None:
-    """Sets aside what this run cannot go on with: not whole, of more processes, or of another batch size.
+def processes(folder: store.Folder) -> list[int]:
+    """The processes that have something under way.
 
     Args:
       folder: the sweep's.
-      processes: how many there are.
-      chunk_size: restarts at a time on a device.
-      width: restarts at a time in a process.
+
+    Returns:
+      Their numbers.
     """
-    wanted = {"stamp": folder.stamp, "chunk_size": chunk_size, "width": width}
-    for path in _files(folder):
+    return sorted(int(path.stem) for path in (folder.path / _ROOM).glob("*.npz") if path.stem.isdigit())
+
+
+def prune(folder: store.Folder, processes_: Sequence[int], *, num_devices: int) -> None:
+    """Sets aside what these processes cannot go on with: not whole, another sweep's, or of other devices.
+
+    Args:
+      folder: the sweep's.
+      processes_: which.
+      num_devices: how many each drives.
+    """
+    for process in processes_:
+        path = _path(folder, process)
         try:
-            about, _ = read(folder, int(path.stem))
-            fits = int(path.stem) < processes and {name: about.get(name) for name in wanted} == wanted
+            about, _ = read(folder, process)
+            fits = about["stamp"] == folder.stamp and about["num_devices"] == num_devices
+        except FileNotFoundError:
+            continue
         except store.NOT_WHOLE:
             fits = False
         if not fits:
-            store.set_aside(folder, path, "not whole, or not for this many processes, devices and restarts at a time")
+            store.set_aside(folder, path, "not whole, or not for this many processes and devices")
 
 
 def drop(folder: store.Folder, process: int) -> None:
@@ -91,7 +113,3 @@ def drop(folder: store.Folder, process: int) -> None:
 
 def _path(folder, process) -> pathlib.Path:
     return folder.path / _ROOM / f"{process}.npz"
-
-
-def _files(folder):
-    return sorted(path for path in (folder.path / _ROOM).glob("*.npz") if path.stem.isdigit())

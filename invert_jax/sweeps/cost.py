@@ -39,14 +39,13 @@ def memory_of_restart(problem: plan.Problem) -> int:
     return max(backward, 0) + pictures + features.size * 8
 
 
-def chunk_size_for(sweep: plan.Sweep, *, memory: float, most: int, num_devices: int = 1) -> int:
-    """The largest of `plan.CHUNK_SIZES` whose restarts fit, in every problem, into a device's memory, and are there.
+def chunk_size_for(sweep: plan.Sweep, *, memory: float, most: int) -> int:
+    """The largest of `CHUNK_SIZES` whose restarts fit, in every problem, into a device's memory.
 
     Args:
-      sweep: the sweep.
+      sweep: the sweep; how many restarts or photographs it has does not matter, so that more of them are the same.
       memory: bytes of a device.
       most: the largest to choose.
-      num_devices: how many share the restarts of a program.
 
     Returns:
       Restarts at a time on a device, 1 or more.
@@ -56,9 +55,7 @@ def chunk_size_for(sweep: plan.Sweep, *, memory: float, most: int, num_devices: 
     >>> chunk_size_for(plan.make([hog], num_restarts=8), memory=1e12, most=4)
     4
     """
-    there = sweep.num_restarts * max(len(g.images) for problem in sweep.problems for g in plan.groups(problem))
-    enough = min([size for size in plan.CHUNK_SIZES if size * num_devices >= there], default=plan.CHUNK_SIZES[-1])
-    few = [size for size in plan.CHUNK_SIZES if size <= min(most, enough)]
+    few = [size for size in plan.CHUNK_SIZES if size <= most]
     needed = max(memory_of_restart(problem) for problem in sweep.problems) if len(few) > 1 else 0
     return max([size for size in few if size * needed <= memory], default=1)
 

@@ -5,6 +5,7 @@ Photographs and restarts share the batch. What is finished is written at once; w
 
 import dataclasses
 import errno
+import itertools
 import math
 import os
 import pathlib
@@ -20,6 +21,8 @@ from jax.sharding import Mesh
 from invert_jax import batching, checks, fingerprints, objective
 from invert_jax.sweeps import checkpoints, manifests, plan, results, store
 
+_MEETINGS = itertools.count()  # no two may have one name
+_LONGEST_READING = 24 * 3_600_000  # milliseconds that the others wait while the first reads what is there
 _EVERY = 20  # steps between looks at the clock, and between reports
 _DISK = {errno.ENOSPC: "is full", errno.EDQUOT: "is full for you", errno.EROFS: "cannot be written to"}
 
@@ -93,7 +96,7 @@ def run(
       The results, as `load_sweep` reads them.
 
     Raises:
-      ValueError: the folder holds a sweep with other settings.
+      ValueError: the folder holds a sweep with other settings, or a mesh of other axes.
       BlockingIOError: another run is at work in the folder.
       OSError: the folder cannot be written to, or its disk is full; what is there stays whole.
       StoppedError: `hooks.stop` asked for it.
@@ -105,7 +108,7 @@ def run(
     try:
         path.mkdir(parents=True, exist_ok=True)
         with store.claimed(path, jax.process_index(), jax.process_count()):
-            mesh = batching.mesh_of(None) if mesh is None else mesh
+            mesh = batching.mesh_of(None) if mesh is None else batching.require_mesh(mesh)
             _work(sweep, path, chunk_size, mesh, extend, checkpoint_seconds, hooks)
     except OSError as error:
         if error.errno in _DISK:
@@ -147,11 +150,12 @@ def _work(sweep, path, chunk_size, mesh, extend, checkpoint_seconds, hooks):
             hooks.tell(f"{path} goes on as it was begun, {own} restarts at a time on a device, not {chunk_size}.")
         manifests.note_chunk_size(path, own)
         store.tidy(path)
-        for problem in sweep.problems:
-            store.verify(folder, problem.name, problem.images)
-        checkpoints.prune(folder, processes=processes, chunk_size=own, width=own * mesh.size)
+        store.verify(folder, [(problem.name, image) for problem in sweep.problems for image in problem.images])
+        checkpoints.prune(folder, [i for i in checkpoints.processes(folder) if i >= processes], num_devices=0)
     _meet("agreed")
     manifests.require_same(path, settings, sweep.num_restarts)
+    checkpoints.prune(folder, [process], num_devices=mesh.size)
+    _meet("pruned")
     chunk_size = manifests.read(path)["chunk_sizes"][-1]
     shares = _shares(sweep, folder, process, processes)
     _meet("read")  # nobody writes before all have read
@@ -161,10 +165,10 @@ def _work(sweep, path, chunk_size, mesh, extend, checkpoint_seconds, hooks):
     worker.wanted = worker.finished + sum(
         len(share.jobs) + sum(job is not None for job in share.lanes) for share in shares
     )
-    for share in shares:
+    for share in sorted(shares, key=lambda share: not share.lanes):  # a process keeps one batch: that comes first
         worker.work_off(share)
     if processes > 1:
-        _await_others(sweep, folder, hooks)
+        worker.await_others()
         if process == 0:
             for problem in sweep.problems:
                 for image in problem.images:
@@ -187,8 +191,9 @@ def _shares(sweep, folder, process, processes):
         fresh = [job for job in left if job not in taken]
         jobs = fresh[process * len(fresh) // processes : (process + 1) * len(fresh) // processes]
         lanes = begun.get(process, [])
-        others = {image for image, r in left if (image, r) not in {*jobs, *lanes}}
-        images = [image for image in group.images if image not in others]
+        mine = {*jobs, *lanes}
+        ours, others = ({image for image, r in left if ((image, r) in mine) is own} for own in (True, False))
+        images = [image for image in group.images if image not in others and (image in ours or process == 0)]
         shares.append(_Share(group, len(every) - len(left), jobs, lanes, images))
     return shares
 
@@ -198,20 +203,7 @@ def _meet(where):
     if jax.process_count() > 1:
         from orbax.checkpoint import multihost
 
-        multihost.get_barrier_sync_fn()(key=f"sweep: {where}", timeout_ms=3_600_000)
-
-
-def _await_others(sweep, folder, hooks):
-    """Waits until all restarts are there, for as long as the others take."""
-    missing = [(problem.name, image) for problem in sweep.problems for image in problem.images]
-    while missing := [
-        (problem, image)
-        for problem, image in missing
-        if len(store.finished(folder, problem, [image])[image]) < sweep.num_restarts
-    ]:
-        if hooks.stop():
-            raise StoppedError
-        time.sleep(1.0)
+        multihost.get_barrier_sync_fn()(key=f"sweep: {where}, {next(_MEETINGS)}", timeout_ms=_LONGEST_READING)
 
 
 @dataclasses.dataclass
@@ -226,6 +218,7 @@ class _Worker:
     chunk_size: int
     finished: int = 0
     wanted: int = 0
+    last: Status | None = None
 
     def work_off(self, share):
         """Makes a share, first the batch that was under way; halves the batch when the memory is too small for it."""
@@ -248,6 +241,26 @@ class _Worker:
             lanes = []
         for image in share.images:
             store.merge(self.folder, group.problem.name, image)
+
+    def await_others(self):
+        """Waits until all restarts are there, for as long as the others take."""
+        missing = [(problem.name, image) for problem in self.sweep.problems for image in problem.images]
+        while missing := [
+            (problem, image)
+            for problem, image in missing
+            if len(store.finished(self.folder, problem, [image])[image]) < self.sweep.num_restarts
+        ]:
+            if self.last:
+                self.hooks.watch(self.last)
+            if self._stops():
+                raise StoppedError
+            time.sleep(1.0)
+
+    def _stops(self):
+        """Whether this process was asked to stop, or another one was, which takes all along."""
+        if self.hooks.stop():
+            store.ask_to_stop(self.folder)
+        return store.asked_to_stop(self.folder)
 
     def _halve(self, problem):
         self.chunk_size //= 2
@@ -279,16 +292,17 @@ class _Worker:
         kept_at = time.monotonic()
         while int(states.step) < recipe.num_steps and not batching.ended(recipe, states):
             self._report(problem, active, recipe, states)
-            stop = self.hooks.stop()
+            stop = self._stops()
             if stop or time.monotonic() - kept_at >= self.checkpoint_seconds:
-                about = {"problem": problem.name, "lanes": lanes, "chunk_size": self.chunk_size}
-                about["seconds"] = time.monotonic() - began
-                checkpoints.write(self.folder, jax.process_index(), about, jax.tree.leaves(states))
+                about = {"problem": problem.name, "lanes": lanes, "seconds": time.monotonic() - began}
+                leaves = jax.tree.leaves(states)
+                checkpoints.write(self.folder, jax.process_index(), about, leaves, num_devices=self.mesh.size)
                 kept_at = time.monotonic()
             if stop:
                 raise StoppedError
             states = batching.run(eq3, recipe, states, min(int(states.step) + _EVERY, recipe.num_steps), mesh=self.mesh)
-        found = jax.device_get(batching.finish(eq3, recipe, states, mesh=self.mesh))
+        found = batching.finish(eq3, recipe, states, mesh=self.mesh)
+        found = jax.device_get(dataclasses.replace(found, features=None))
         self._keep(problem.name, lanes, found, (time.monotonic() - began) / len(jobs))
         checkpoints.drop(self.folder, jax.process_index())
         self.finished += len(jobs)
@@ -297,24 +311,25 @@ class _Worker:
     def _report(self, problem, active, recipe, states):
         energy = batching.energies(recipe, states)[active, 0]
         energy = energy[np.isfinite(energy)] if int(states.step) else energy[:0]
-        self.hooks.watch(
-            Status(
-                problem.name,
-                int(active.sum()),
-                int(states.step),
-                recipe.num_steps,
-                float(energy.mean()) if energy.size else math.nan,
-                self.finished,
-                self.wanted,
-                batching.num_programs(),
-            )
+        self.last = Status(
+            problem.name,
+            int(active.sum()),
+            int(states.step),
+            recipe.num_steps,
+            float(energy.mean()) if energy.size else math.nan,
+            self.finished,
+            self.wanted,
+            batching.num_programs(),
         )
+        self.hooks.watch(self.last)
 
     def _keep(self, problem, lanes, found: Any, seconds):
         """Writes what the lanes found, photograph by photograph."""
         bad = ~np.isfinite(found.energy[..., 0])
         failed_at = np.where(bad.any(1), bad.argmax(1), np.where(found.finite, -1, found.evaluations))
         most = np.finfo(self.sweep.dtype).max  # a finite picture stays one in half precision
+        picture = np.where(np.isfinite(found.image), found.image.clip(-most, most), found.image)
+        chunk_size = len(lanes) // self.mesh.size
         for image in dict.fromkeys(job[0] for job in lanes if job):
             its = sorted((job[1], lane) for lane, job in enumerate(lanes) if job and job[0] == image)
             restarts, own = np.array(its, np.int32).T
@@ -324,13 +339,13 @@ class _Worker:
                 image,
                 store.Restarts(
                     restart=restarts,
-                    image=found.image[own].clip(-most, most).astype(self.sweep.dtype),
+                    image=picture[own].astype(self.sweep.dtype),
                     error=found.error[own],
                     energy=found.energy[own],
                     finite=found.finite[own],
                     evaluations=found.evaluations[own],
                     failed_at=failed_at[own].astype(np.int32),
-                    chunk_size=np.full(len(own), self.chunk_size, np.int32),
+                    chunk_size=np.full(len(own), chunk_size, np.int32),
                     seconds=np.full(len(own), seconds, np.float32),
                 ),
             )

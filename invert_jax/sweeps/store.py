@@ -27,7 +27,7 @@ import numpy as np
 from invert_jax import files
 from invert_jax.sweeps import plan
 
-_SET_ASIDE = "set_aside"
+_SET_ASIDE, _STOP = "set_aside", ".stop"
 _SHORT = ("restart", "error", "finite", "evaluations", "failed_at", "chunk_size")  # all but what is long
 RESTARTS = "restarts"
 """Where finished restarts are."""
@@ -110,10 +110,20 @@ def claimed(path: pathlib.Path, process_id: int, num_processes: int) -> Iterator
 
 def tidy(path: pathlib.Path) -> None:
     """Removes what a killed run left half-written."""
-    for room in (path, path / "checkpoints", *(path / RESTARTS).glob("*")):
-        for file in room.glob(".*.tmp"):
-            if re.fullmatch(r"\.[0-9a-f]{32}\.tmp", file.name):  # as `files.write` calls them
-                file.unlink(missing_ok=True)
+    for file in path.rglob(".*.tmp"):
+        if re.fullmatch(r"\.[0-9a-f]{32}\.tmp", file.name):  # as `files.write` calls them
+            file.unlink(missing_ok=True)
+    (path / _STOP).unlink(missing_ok=True)
+
+
+def ask_to_stop(folder: Folder) -> None:
+    """Asks all processes at work in the folder to stop; the next run forgets it."""
+    (folder.path / _STOP).touch()
+
+
+def asked_to_stop(folder: Folder) -> bool:
+    """Whether the processes at work in the folder have been asked to stop."""
+    return (folder.path / _STOP).exists()
 
 
 def finished(folder: Folder, problem: str, images: Iterable[str]) -> dict[str, set[int]]:
@@ -131,22 +141,25 @@ def finished(folder: Folder, problem: str, images: Iterable[str]) -> dict[str, s
 
 
 def _there(folder, problem, image):
-    read = (read_restarts(path, folder.stamp, names=_SHORT) for path in _paths(folder, problem, image))
-    return {int(r) for arrays in read if arrays is not None for r in arrays["restart"]}
+    while True:
+        try:
+            read = [read_restarts(path, folder.stamp, names=_SHORT) for path in _paths(folder, problem, image)]
+        except FileNotFoundError:  # its process has merged it in the meantime
+            continue
+        return {int(r) for arrays in read if arrays is not None for r in arrays["restart"]}
 
 
-def verify(folder: Folder, problem: str, images: Iterable[str]) -> None:
-    """Reads every file of these photographs, and sets aside those that are not whole, or another sweep's.
+def verify(folder: Folder, wanted: Iterable[tuple[str, str]]) -> None:
+    """Reads every file of restarts, and sets aside those that are not whole, or not this sweep's.
 
     Args:
       folder: the folder.
-      problem: the problem's name.
-      images: the photographs' names.
+      wanted: `(problem, image)`, all that the sweep has.
     """
-    for image in images:
-        for path in _paths(folder, problem, image):
-            if read_restarts(path, folder.stamp) is None:
-                set_aside(folder, path, "not a whole file of this sweep")
+    own = {path for problem, image in wanted for path in _paths(folder, problem, image)}
+    for path in sorted((folder.path / RESTARTS).glob("*/*.npz")):
+        if path not in own or read_restarts(path, folder.stamp) is None:
+            set_aside(folder, path, "not a whole file of this sweep")
 
 
 def keep(folder: Folder, problem: str, image: str, restarts: Restarts) -> None:
@@ -166,13 +179,13 @@ def merge(folder: Folder, problem: str, image: str) -> None:
     """
     paths, whole = _paths(folder, problem, image), folder.file(problem, image)
     if paths and paths != [whole]:
-        parts = [read_restarts(path, folder.stamp) for path in paths]
-        if any(part is None for part in parts):
+        parts = [part for part in (read_restarts(path, folder.stamp) for path in paths) if part is not None]
+        if len(parts) < len(paths):
             return  # the next run sets it aside
-        _write(whole, folder.stamp, together([part for part in parts if part is not None]))
+        _write(whole, folder.stamp, together(parts))
         for path in paths:
             if path != whole:
-                path.unlink()
+                path.unlink(missing_ok=True)
 
 
 def _paths(folder, problem, image):
