@@ -33,7 +33,7 @@ FLOORS = (
     ("representations", "parameterizations", "masks", "metrics"),
     ("objective",),
     ("inversion",),
-    ("batching", "recipes", "baselines"),
+    ("batching", "recipes", "baselines", "invariance"),
     ("sampling", "sweeps"),
     ("__init__",),
 )

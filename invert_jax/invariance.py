@@ -1,0 +1,420 @@
+"""What restarts say of an invariance: how different the images of one code are, how alike their codes, and how surely.
+
+All of it is statistics of finished restarts, on the host: arrays in, NumPy out; scipy for ranks and the bootstrap.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from invert_jax import checks, metrics, pyramid
+
+_CONFIDENCE = 0.95
+_TAPS = np.array([1, 4, 6, 4, 1], np.float32) / 16
+
+
+class Diversity(NamedTuple):
+    """How different R images are from each other.
+
+    Attributes:
+      distance: `[R, R]`, root mean square differences in gray levels.
+      ssim: `[R, R]`, structural similarities; 1 on the diagonal.
+      bands: `[K, R, R]`, root mean square differences of the Laplacian bands, the finest first, in gray levels.
+      effective_number: of distinct images among them, 1 to R.
+    """
+
+    distance: np.ndarray
+    ssim: np.ndarray
+    bands: np.ndarray
+    effective_number: float
+
+
+class Spread(NamedTuple):
+    """Where, and at which scale, R images differ.
+
+    Attributes:
+      mean: `[H, W, C]`.
+      deviation: `[H, W, C]`, the standard deviation, in gray levels.
+      bands: `[K, H, W, C]`, the standard deviation of each Laplacian band, the finest first.
+    """
+
+    mean: np.ndarray
+    deviation: np.ndarray
+    bands: np.ndarray
+
+
+class Interval(NamedTuple):
+    """An estimate and where it lies.
+
+    Attributes:
+      estimate: the statistic of the sample.
+      low: lower end of the interval.
+      high: its upper end.
+    """
+
+    estimate: float
+    low: float
+    high: float
+
+
+def diversity(images, *, num_levels: int = 6, resolution: float = 0.5) -> Diversity:
+    """How different the images of one code are: in pixels, in structure, band by band, and how many they amount to.
+
+    The effective number is `1 + (sum_i l_i)^2 / sum_i l_i^2`, the `l_i` being the eigenvalues of the Gram matrix of the
+    images about their mean: 1 for images that are all the same, R for R images each as far from every other. R images
+    drawn alike from d directions have about `1 + d R / (d + R)`, so it grows with R until R is many times d.
+
+    Args:
+      images: `[R, H, W, C]`, two or more, 0..255; those of the restarts that are finite.
+      num_levels: K, bands of the Laplacian pyramid, the last being what is left.
+      resolution: images that are closer to their mean than this, in gray levels, root mean square, are the same.
+
+    Returns:
+      A `Diversity`.
+
+    Raises:
+      ValueError: not R images, fewer than two, or some not finite.
+
+    >>> black, white = np.zeros((16, 16, 1)), np.full((16, 16, 1), 255.0)
+    >>> found = diversity(np.stack([black, white, white]))
+    >>> found.distance[0].tolist(), round(found.effective_number, 3)
+    ([0.0, 255.0, 255.0], 2.0)
+    """
+    images = _restarts(images)
+    bands = [np.asarray(level) for level in _bands(images, num_levels)]
+    centered = (images - images.mean(0)).reshape(len(images), -1)
+    values = np.linalg.eigvalsh(centered @ centered.T)
+    same = np.sqrt(np.mean(centered**2)) < resolution
+    return Diversity(
+        distance=distances(images),
+        ssim=_ssim(images),
+        bands=np.stack([distances(band) for band in bands]),
+        effective_number=1.0 if same else float(1 + values.sum() ** 2 / np.sum(values**2)),
+    )
+
+
+def distances(arrays) -> np.ndarray:
+    """Root mean square differences between R arrays, `[R, R]`: of images in gray levels, of codes in their own unit.
+
+    Args:
+      arrays: `[R, ...]`.
+
+    Returns:
+      `[R, R]`, zero on the diagonal.
+
+    >>> distances(np.array([[0.0, 0.0], [3.0, 3.0]])).tolist()
+    [[0.0, 3.0], [3.0, 0.0]]
+    """
+    flat = np.asarray(arrays, np.float32).reshape(len(arrays), -1)
+    return np.stack([np.sqrt(np.mean((flat - row) ** 2, axis=1, dtype=np.float64)) for row in flat])
+
+
+def spread(images, *, num_levels: int = 6) -> Spread:
+    """Where, and at which scale, the code does not care: mean and standard deviation of restarts, pixel by pixel.
+
+    Args:
+      images: `[R, H, W, C]`, two or more, 0..255; those of the restarts that are finite.
+      num_levels: K, bands of the Laplacian pyramid, the last being what is left.
+
+    Returns:
+      A `Spread`.
+
+    Raises:
+      ValueError: not R images, fewer than two, or some not finite.
+
+    >>> spread(np.stack([np.zeros((8, 8, 1)), np.full((8, 8, 1), 2.0)])).deviation[0, 0].tolist()
+    [1.4142135381698608]
+    """
+    images = _restarts(images)
+    deviations = [np.asarray(level).std(0, ddof=1) for level in _bands(images, num_levels)]
+    return Spread(images.mean(0), images.std(0, ddof=1), np.stack(deviations))
+
+
+def percentile(distance, null) -> np.ndarray:
+    """Where distances lie among those of a null: 0 below all of them, 0.5 in their middle, 1 above all.
+
+    Args:
+      distance: any shape.
+      null: distances of what is known, such as those between the codes of different photographs.
+
+    Returns:
+      Fractions, of the shape of `distance`; what equals some of the null counts as half above them.
+
+    Raises:
+      ValueError: an empty null, or one that is not finite.
+
+    >>> percentile([0.0, 2.0, 9.0], [1.0, 2.0, 3.0]).tolist()
+    [0.0, 0.5, 1.0]
+    """
+    null = np.sort(np.asarray(null, np.float64).ravel())
+    if not null.size or not np.isfinite(null).all():
+        raise ValueError(f"A null needs finite distances, one or more; got {null.size}, {np.isnan(null).sum()} NaN.")
+    below, through = (np.searchsorted(null, distance, side=side) for side in ("left", "right"))
+    return (below + through) / (2 * null.size)
+
+
+def photographs_null(codes) -> np.ndarray:
+    """The null of different images: distances between the codes of all pairs of photographs.
+
+    Args:
+      codes: `[P, F...]`, of two photographs or more.
+
+    Returns:
+      `[P (P - 1) / 2]`, root mean square distances.
+
+    >>> photographs_null(np.array([[0.0], [1.0], [3.0]])).tolist()
+    [1.0, 3.0, 2.0]
+    """
+    return distances(codes)[np.triu_indices(len(codes), 1)]
+
+
+def perturbations(key: jax.Array, image) -> dict[str, np.ndarray]:
+    """The null of the same image: what nobody would call another picture.
+
+    Args:
+      key: random key of the noise.
+      image: `[H, W, C]`, 0..255.
+
+    Returns:
+      `{name: image}`: moved by a pixel and by four along either axis, the edge repeated; blurred once by the 5 taps of
+      Burt & Adelson; with noise of 5 gray levels; 10 gray levels darker and lighter.
+
+    >>> sorted(perturbations(jax.random.key(0), np.zeros((8, 8, 1))))[:3]
+    ['blurred', 'darker', 'lighter']
+    """
+    checks.require_image(image, what="perturbation")
+    image = np.asarray(image, np.float32)
+    height, width = image.shape[:2]
+    padded = np.pad(image, ((2, 2), (2, 2), (0, 0)), mode="edge")
+    blurred = np.sum([tap * padded[i : i + height] for i, tap in enumerate(_TAPS)], axis=0)
+    blurred = np.sum([tap * blurred[:, i : i + width] for i, tap in enumerate(_TAPS)], axis=0)
+    moved = {
+        f"moved {'down' if axis == 0 else 'right'} {by}": np.take(
+            image, np.maximum(np.arange(image.shape[axis]) - by, 0), axis
+        )
+        for axis in (0, 1)
+        for by in (1, 4)
+    }
+    return {
+        **moved,
+        "blurred": blurred,
+        "noisy": image + 5 * np.asarray(jax.random.normal(key, image.shape)),
+        "darker": image - 10,
+        "lighter": image + 10,
+    }
+
+
+def rank_correlation(codes, target) -> np.ndarray:
+    """Spearman's rank correlation of each code with the target: 1 where the features keep their order.
+
+    Args:
+      codes: `[R, F...]`.
+      target: `[F...]`.
+
+    Returns:
+      `[R]`; NaN for a code, or a target, whose features are all the same.
+
+    >>> rank_correlation(np.array([[1.0, 2.0, 9.0], [3.0, 2.0, 1.0]]), np.array([1.0, 2.0, 3.0])).tolist()
+    [1.0, -1.0]
+    """
+    from scipy import stats
+
+    ranks = stats.rankdata(np.asarray(codes).reshape(len(codes), -1), axis=1)
+    ranks, target = ranks - ranks.mean(1, keepdims=True), stats.rankdata(np.asarray(target).ravel())
+    target = target - target.mean()
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return ranks @ target / np.sqrt(np.sum(ranks**2, axis=1) * np.sum(target**2))
+
+
+def same_classes(scores, target, *, count: int) -> np.ndarray:
+    """The share of the target's `count` best classes that are among each code's: `count = 1` asks for the same class.
+
+    Args:
+      scores: `[R, F...]`, such as fc8 of the restarts.
+      target: `[F...]`.
+      count: how many classes.
+
+    Returns:
+      `[R]`, fractions.
+
+    Raises:
+      ValueError: more classes than there are.
+
+    >>> same_classes(np.array([[0.1, 0.9, 0.5]]), np.array([0.2, 0.8, 0.1]), count=2).tolist()
+    [0.5]
+    """
+    checks.require_count(count, "count")
+    scores, target = np.asarray(scores).reshape(len(scores), -1), np.asarray(target).ravel()
+    if count > target.size:
+        raise ValueError(f"The {count} best of {target.size} classes are asked for; give a count that is no larger.")
+    best = np.argsort(-target, kind="stable")[:count]
+    theirs = np.argsort(-scores, axis=1, kind="stable")[:, :count]
+    return np.mean(np.isin(theirs, best), axis=1)
+
+
+def over_photographs(key: jax.Array, values, *, statistic: Callable = np.mean, num_resamples: int = 9999) -> Interval:
+    """A statistic of one number for each photograph, and its 95 % interval over photographs, by the BCa bootstrap.
+
+    Args:
+      key: random key of the resampling.
+      values: `[P]`, such as the mean over each photograph's restarts; those that are not finite are left out.
+      statistic: `statistic(values, axis)`.
+      num_resamples: how many.
+
+    Returns:
+      An `Interval`; NaN ends with fewer than three photographs, or equal ones at the estimate.
+
+    Source: Efron, "Better bootstrap confidence intervals", 1987, as scipy has it.
+
+    >>> found = over_photographs(jax.random.key(0), np.arange(20.0))
+    >>> found.low < 9.5 == found.estimate < found.high
+    True
+    """
+    from scipy import stats
+
+    values = np.asarray(values, np.float64)
+    values = values[np.isfinite(values)]
+    if not values.size:
+        return Interval(np.nan, np.nan, np.nan)
+    estimate = float(statistic(values))
+    if np.ptp(values) == 0 and values.size > 2:
+        return Interval(estimate, estimate, estimate)
+    if values.size < 3:
+        return Interval(estimate, np.nan, np.nan)
+    found = stats.bootstrap(
+        (values,), statistic, n_resamples=num_resamples, confidence_level=_CONFIDENCE, rng=_generator(key)
+    )
+    return Interval(estimate, float(found.confidence_interval.low), float(found.confidence_interval.high))
+
+
+def over_restarts(key: jax.Array, pairs, *, num_resamples: int = 999) -> Interval:
+    """The mean over pairs of different restarts, and its 95 % interval over restarts, photographs as they are.
+
+    Restarts are drawn anew within each photograph, with replacement, and their pairs follow; a restart drawn twice is
+    no pair with itself. The percentiles of the resampled means are the interval.
+
+    Args:
+      key: random key of the resampling.
+      pairs: `[P, R, R]`, such as the distances of each photograph's restarts.
+      num_resamples: how many.
+
+    Returns:
+      An `Interval`.
+
+    Raises:
+      ValueError: another shape, or fewer than two restarts.
+
+    >>> gaps = np.abs(np.subtract.outer(np.arange(6.0), np.arange(6.0)))[None]
+    >>> found = over_restarts(jax.random.key(0), gaps)
+    >>> found.low < found.estimate < found.high
+    True
+    """
+    pairs = np.asarray(pairs, np.float64)
+    if pairs.ndim != 3 or pairs.shape[1] != pairs.shape[2] or pairs.shape[1] < 2:
+        raise ValueError(f"Pairs have the shape [P, R, R], R two or more; got {pairs.shape}.")
+    draw, count = _generator(key), pairs.shape[1]
+
+    def mean(chosen):
+        apart = chosen[:, :, None] != chosen[:, None, :]
+        taken = pairs[np.arange(len(pairs))[:, None, None], chosen[:, :, None], chosen[:, None, :]]
+        with np.errstate(invalid="ignore"):
+            return np.nanmean(np.sum(taken * apart, axis=(1, 2)) / np.sum(apart, axis=(1, 2)))
+
+    everyone = np.broadcast_to(np.arange(count), pairs.shape[:2])
+    resampled = [mean(draw.integers(count, size=pairs.shape[:2])) for _ in range(num_resamples)]
+    low, high = np.nanquantile(resampled, [(1 - _CONFIDENCE) / 2, (1 + _CONFIDENCE) / 2])
+    return Interval(float(mean(everyone)), float(low), float(high))
+
+
+class Comparison(NamedTuple):
+    """Differences of paired values, one for each name.
+
+    Attributes:
+      difference: `{name: Interval}`, first less second, over photographs.
+      p_value: `{name: p}` that the mean difference is zero, corrected for how many were compared.
+    """
+
+    difference: Mapping[str, Interval]
+    p_value: Mapping[str, float]
+
+
+def compare(key: jax.Array, first: Mapping[str, np.ndarray], second: Mapping[str, np.ndarray]) -> Comparison:
+    """Two layers, recipes or networks on the same photographs: paired differences, corrected for many by Holm.
+
+    Args:
+      key: random key of the resampling.
+      first: `{name: [P]}`, such as errors by layer.
+      second: the same names and photographs.
+
+    Returns:
+      A `Comparison`; the p-values are of the sign-flip permutation test of the mean, exact for few photographs.
+
+    Raises:
+      ValueError: other names, or another number of photographs.
+
+    Source: Holm, "A simple sequentially rejective multiple test procedure", 1979.
+
+    >>> rng = np.random.default_rng(0)
+    >>> rng, nothing = np.random.default_rng(0), {"a": np.zeros(12), "b": np.zeros(12)}
+    >>> found = compare(jax.random.key(0), {"a": rng.normal(1, 0.1, 12), "b": rng.normal(size=12)}, nothing)
+    >>> found.p_value["a"] < 0.01 < found.p_value["b"]
+    True
+    """
+    from scipy import stats
+
+    if set(first) != set(second):
+        raise ValueError(f"The two have different names: {', '.join(sorted(set(first) ^ set(second)))}; give the same.")
+    intervals, values = {}, {}
+    for i, name in enumerate(first):
+        ours, theirs = np.asarray(first[name], np.float64), np.asarray(second[name], np.float64)
+        if ours.shape != theirs.shape or ours.ndim != 1:
+            raise ValueError(f"{name} has {ours.shape} and {theirs.shape} photographs; give as many, in one order.")
+        gaps = (ours - theirs)[np.isfinite(ours - theirs)]
+        mine = jax.random.fold_in(key, i)
+        intervals[name] = over_photographs(mine, gaps)
+        values[name] = 1.0
+        if gaps.size > 1 and np.any(gaps):
+            test = stats.permutation_test((gaps,), np.mean, permutation_type="samples", rng=_generator(mine))
+            values[name] = float(test.pvalue)
+    corrected, least = {}, 0.0
+    for i, name in enumerate(sorted(values, key=values.__getitem__)):
+        least = max(least, min(1.0, (len(values) - i) * values[name]))
+        corrected[name] = least
+    return Comparison(intervals, {name: corrected[name] for name in first})
+
+
+def _restarts(images):
+    images = np.asarray(images, np.float32)
+    if images.ndim != 4 or len(images) < 2:
+        raise ValueError(f"Restarts are images [R, H, W, C], two or more; got shape {images.shape}.")
+    if not np.isfinite(images).all():
+        bad = int(np.sum(~np.isfinite(images).all(axis=(1, 2, 3))))
+        raise ValueError(f"{bad} of {len(images)} restarts are not finite; leave them out: images[found.finite].")
+    return images
+
+
+def _bands(images, num_levels):
+    """Each band of the pyramid at the images' size, the finest first; they add up to the images."""
+    checks.require_count(num_levels, "num_levels")
+    shown = [
+        jax.lax.map(lambda image, stage=stage: pyramid.at_stage(image, stage, num_levels=num_levels), images)
+        for stage in range(num_levels)
+    ]
+    return [*(finer - coarser for finer, coarser in zip(shown[:0:-1], shown[-2::-1], strict=True)), shown[0]]
+
+
+def _ssim(images):
+    similarity = jax.jit(metrics.ssim)
+    first, second = np.triu_indices(len(images), 1)
+    found = np.eye(len(images))
+    for i, j in zip(first, second, strict=True):
+        found[i, j] = found[j, i] = float(similarity(jnp.asarray(images[i]), jnp.asarray(images[j])))
+    return found
+
+
+def _generator(key):
+    checks.require_key(key)
+    return np.random.default_rng(np.asarray(jax.random.key_data(key)).tolist())

@@ -1,0 +1,224 @@
+"""Statistics of restarts: cases whose answer is known, and scipy where it has one."""
+
+import dataclasses
+
+import jax
+import numpy as np
+import pytest
+from scipy import stats
+
+import invert_jax as ij
+from invert_jax import invariance
+
+
+def checkerboard(size):
+    return (-1.0) ** np.add.outer(np.arange(size), np.arange(size))[..., None]
+
+
+# --- diversity ---
+
+
+@pytest.mark.parametrize("num_restarts", [2, 5, 9])
+def test_as_many_as_there_are_when_each_is_as_far_from_every_other(num_restarts):
+    images = np.zeros((num_restarts, 16, 16, 1))
+    for r in range(num_restarts):
+        images[r, r] = 200.0
+    found = ij.invariance.diversity(images)
+    assert found.effective_number == pytest.approx(num_restarts, rel=1e-4)
+    apart = found.distance[~np.eye(num_restarts, dtype=bool)]
+    np.testing.assert_allclose(apart, 200 * np.sqrt(2 / 16), rtol=1e-6)
+
+
+def test_one_when_all_are_the_same(rng):
+    image = rng.uniform(0, 255, (1, 16, 16, 3))
+    found = invariance.diversity(np.repeat(image, 4, axis=0) + rng.normal(0, 0.01, (4, 16, 16, 3)))
+    assert found.effective_number == 1 and found.distance.max() < 0.05 and found.ssim.min() > 0.9999
+
+
+@pytest.mark.parametrize(("num_directions", "num_restarts"), [(3, 200), (20, 60), (100, 30)])
+def test_the_number_of_directions_shows(num_directions, num_restarts, rng):
+    basis = np.linalg.qr(rng.normal(size=(16 * 16, num_directions)))[0]
+    images = 128 + 200 * (rng.normal(size=(num_restarts, num_directions)) @ basis.T).reshape(-1, 16, 16, 1)
+    expected = 1 + num_directions * num_restarts / (num_directions + num_restarts)
+    assert invariance.diversity(images).effective_number == pytest.approx(expected, rel=0.1)
+
+
+def test_bands_tell_the_scale():
+    base = ij.sample_image("coffee", size=64)
+    lighter = invariance.diversity(np.stack([base, base + 10.0])).bands[:, 0, 1]
+    np.testing.assert_allclose(lighter[:-1], 0, atol=1e-3)
+    assert lighter[-1] == pytest.approx(10, rel=1e-4)
+    rougher = invariance.diversity(np.stack([base, base + 10.0 * checkerboard(64)])).bands[:, 0, 1]
+    assert rougher[0] == pytest.approx(10, rel=0.05) and rougher[1:].max() < 0.5
+
+
+def test_bands_add_up_to_the_images():
+    images = np.stack([ij.sample_image(name, size=(37, 50)) for name in ("chelsea", "coffee")])
+    np.testing.assert_allclose(sum(invariance._bands(images, 6)), images, atol=1e-3)
+
+
+def test_ssim_is_that_of_each_pair():
+    images = np.stack([ij.sample_image(name, size=32) for name in ("chelsea", "coffee", "rocket")])
+    found = invariance.diversity(images)
+    assert found.ssim[0, 2] == found.ssim[2, 0] == pytest.approx(float(ij.metrics.ssim(images[0], images[2])), rel=1e-5)
+
+
+def test_spread_is_where_images_differ(rng):
+    images = np.repeat(ij.sample_image("chelsea", size=32)[None], 5, axis=0)
+    images[:, 8:16, 8:16] += rng.normal(0, 20, (5, 8, 8, 3))
+    found = invariance.spread(images)
+    np.testing.assert_allclose(found.mean, images.mean(0), rtol=1e-5)
+    np.testing.assert_allclose(found.deviation, np.std(images, axis=0, ddof=1), rtol=1e-4, atol=1e-4)
+    assert found.deviation[20:].max() < 1e-3 < found.deviation[9:15, 9:15].min()
+    assert found.bands.shape == (6, 32, 32, 3) and found.bands[0, 8:16, 8:16].mean() > 5 * found.bands[-1].mean()
+
+
+@pytest.mark.parametrize(
+    ("images", "said"),
+    [
+        (np.zeros((16, 16, 1)), r"\[R, H, W, C\]"),
+        (np.zeros((1, 16, 16, 1)), "two or more"),
+        (np.full((3, 16, 16, 1), np.nan), r"3 of 3 restarts are not finite; leave them out: images\[found.finite\]"),
+    ],
+)
+def test_restarts_that_are_none_are_refused(images, said):
+    with pytest.raises(ValueError, match=said):
+        invariance.diversity(images)
+    with pytest.raises(ValueError, match=said):
+        invariance.spread(images)
+
+
+# --- descents whose invariance is known ---
+
+
+def _left_half(params, image):
+    return image[:, : image.shape[1] // 2]
+
+
+def _everything(params, image):
+    return image
+
+
+@pytest.mark.parametrize(("apply", "seen"), [(_left_half, 8), (_everything, 16)])
+def test_restarts_of_a_linear_code_differ_in_its_null_space_and_nowhere_else(apply, seen):
+    image = ij.sample_image("chelsea", size=16, gray=True)
+    recipe = dataclasses.replace(
+        ij.recipes.mahendran_vedaldi(lambda_tv=0.0, lambda_alpha=0.0, stages=((0.02, 300),)), sigma=1000.0
+    )
+    phi = ij.from_function(apply)
+    found = ij.sample(jax.random.key(0), phi, phi(image), recipe, image_shape=image.shape, num_restarts=8, chunk_size=8)
+    assert found.error.max() < 1e-3
+    deviation = invariance.spread(found.image).deviation
+    assert deviation[:, :seen].max() < 0.1
+    if seen == 16:
+        assert invariance.diversity(found.image).effective_number == 1
+    else:  # nothing has moved what is not seen: the starts, noise of norm sigma
+        assert deviation[:, seen:].mean() == pytest.approx(1000 / 16, rel=0.1)
+        assert invariance.diversity(found.image).effective_number == pytest.approx(8, rel=0.1)
+
+
+# --- equivalence ---
+
+
+def test_percentile_is_scipys(rng):
+    null, distances = rng.integers(0, 9, 50), np.arange(-1.0, 10.0, 0.5)
+    expected = [stats.percentileofscore(null, each, kind="mean") / 100 for each in distances]
+    np.testing.assert_allclose(invariance.percentile(distances, null), expected)
+    with pytest.raises(ValueError, match="A null needs finite distances"):
+        invariance.percentile(1.0, [])
+
+
+def test_nulls_behave(key):
+    """On HOG: two photographs sit in the middle of the first null, a photograph on itself below all, and so does what
+    nobody would call another picture."""
+    names = ("chelsea", "coffee", "rocket", "astronaut", "hubble_deep_field")
+    images = [ij.sample_image(name, size=64, gray=True) for name in names]
+    hog = ij.hog()
+    codes = np.stack([hog(image) for image in images])
+    null = invariance.photographs_null(codes)
+    assert len(null) == 10 and 0.2 < np.median(invariance.percentile(null, null)) < 0.8
+    assert invariance.percentile(0.0, null) == 0
+    changed = {name: hog(each) for name, each in invariance.perturbations(key, images[0]).items()}
+    gaps = {name: invariance.distances(np.stack([code, codes[0]]))[0, 1] for name, code in changed.items()}
+    assert gaps["lighter"] < 1e-6 and gaps["moved right 1"] < gaps["moved right 4"]
+    assert max(gaps.values()) < null.min()
+
+
+def test_perturbations_are_what_they_are_called(key):
+    image = ij.sample_image("coffee", size=(20, 30))
+    found = invariance.perturbations(key, image)
+    np.testing.assert_array_equal(found["moved down 4"][4:], image[:-4])
+    np.testing.assert_array_equal(found["moved right 1"][:, 1:], image[:, :-1])
+    np.testing.assert_array_equal(found["moved right 4"][:, :4], np.repeat(image[:, :1], 4, axis=1))
+    np.testing.assert_array_equal(found["darker"], image - 10)
+    assert (found["noisy"] - image).std() == pytest.approx(5, rel=0.1)
+    np.testing.assert_allclose(found["blurred"][8, 9], np.einsum(
+        "i,j,ijc->c", *[np.array([1, 4, 6, 4, 1]) / 16] * 2, image[6:11, 7:12]), rtol=1e-5)  # fmt: skip
+    np.testing.assert_allclose(invariance.perturbations(key, np.full((9, 9, 1), 7.0))["blurred"], 7, rtol=1e-6)
+
+
+def test_rank_correlation_is_scipys(rng):
+    codes, target = rng.integers(0, 5, (4, 3, 7)), rng.normal(size=(3, 7))
+    expected = [stats.spearmanr(code.ravel(), target.ravel()).statistic for code in codes]
+    np.testing.assert_allclose(invariance.rank_correlation(codes, target), expected)
+    assert np.isnan(invariance.rank_correlation(np.ones((1, 3, 7)), target)).all()
+
+
+def test_same_classes():
+    target = np.array([5.0, 4.0, 3.0, 2.0, 1.0])
+    scores = np.stack([target, -target, np.roll(target, 1)])
+    assert invariance.same_classes(scores, target, count=1).tolist() == [1, 0, 0]
+    assert invariance.same_classes(scores, target, count=2).tolist() == [1, 0, 0.5]
+    with pytest.raises(ValueError, match="The 6 best of 5 classes"):
+        invariance.same_classes(scores, target, count=6)
+
+
+# --- intervals ---
+
+
+def test_intervals_over_photographs_hold_what_they_promise(rng, key):
+    inside = 0
+    for i in range(200):
+        found = invariance.over_photographs(jax.random.fold_in(key, i), rng.exponential(size=25), num_resamples=599)
+        inside += found.low < 1 < found.high
+    assert 0.86 < inside / 200 < 0.99
+
+
+def test_intervals_over_restarts_hold_what_they_promise(rng, key):
+    """The mean distance of two points drawn alike from a normal distribution of d dimensions, over the root of d."""
+    inside, expected = 0, np.mean(np.linalg.norm(rng.normal(size=(20000, 5)) * np.sqrt(2), axis=1)) / np.sqrt(5)
+    for i in range(100):
+        pairs = np.stack([invariance.distances(rng.normal(size=(10, 5))) for _ in range(4)])
+        found = invariance.over_restarts(jax.random.fold_in(key, i), pairs, num_resamples=299)
+        inside += found.low < expected < found.high
+    assert 0.8 < inside / 100 < 0.99
+    assert found.estimate == pytest.approx(pairs.sum() / (4 * 90))
+    with pytest.raises(ValueError, match=r"\[P, R, R\]"):
+        invariance.over_restarts(key, pairs[0])
+
+
+def test_intervals_are_those_of_their_key(rng, key):
+    values = rng.normal(size=9)
+    first, again, other = (invariance.over_photographs(k, values) for k in (key, key, jax.random.fold_in(key, 1)))
+    assert first == again != other
+
+
+@pytest.mark.parametrize(("values", "estimate"), [([], np.nan), ([2.0, np.nan], 2.0), ([3.0] * 4, 3.0)])
+def test_intervals_of_little(values, estimate, key):
+    found = invariance.over_photographs(key, np.array(values))
+    np.testing.assert_equal(found.estimate, estimate)
+    assert (found.low == found.high == estimate) if len(values) == 4 else np.isnan(found.low)
+
+
+def test_comparison_is_exact_and_corrected(rng, key):
+    """All ten differences have one sign: two of 2^10 assignments are as far out; the least of three is tripled."""
+    gaps = {"a": rng.uniform(1, 2, 10), "b": -rng.uniform(1, 2, 10), "c": np.zeros(10)}
+    second = {name: rng.normal(size=10) for name in gaps}
+    found = invariance.compare(key, {name: second[name] + gaps[name] for name in gaps}, second)
+    assert found.p_value["a"] == found.p_value["b"] == pytest.approx(3 * 2 / 2**10)
+    assert found.p_value["c"] > 0.9
+    assert found.difference["b"].high < 0 < found.difference["a"].low
+    with pytest.raises(ValueError, match="different names: c"):
+        invariance.compare(key, gaps, {"a": gaps["a"], "b": gaps["b"]})
+    with pytest.raises(ValueError, match="as many"):
+        invariance.compare(key, {"a": np.zeros(3)}, {"a": np.zeros(4)})
