@@ -1,7 +1,5 @@
 """MatConvNet's .mat files: both layouts, RGB turned to BGR, and every file that is not CNN-A one clear sentence."""
 
-import sys
-
 import numpy as np
 import pytest
 import scipy.io
@@ -162,10 +160,3 @@ def test_mat_that_is_cut_short_or_hdf5(tmp_path):
     path.write_bytes(b"MATLAB 7.3 MAT-file, Platform: GLNXA64".ljust(512) + b"\x89HDF\r\n\x1a\n")
     with pytest.raises(ValueError, match=r"v7\.3 \(HDF5\) file.*save\('a\.mat', '-struct', 'net', '-v7'\)"):
         weights.load_params(path)
-
-
-def test_mat_without_scipy_says_what_to_install(tmp_path, monkeypatch):
-    (tmp_path / "a.mat").write_bytes(b"MATLAB 5.0")
-    monkeypatch.setitem(sys.modules, "scipy", None)
-    with pytest.raises(ImportError, match=r"pip install 'invert_jax\[mat\]'"):
-        weights.load_params(tmp_path / "a.mat")

@@ -5,6 +5,11 @@
 One restart for each by `recipes.laplacian_pyramid(layer, num_levels=...)`, from conv5 and pool5. The paper shows that
 it takes six levels for a good picture; it gives no number. Ours, beside the relative error: peak signal-to-noise ratio
 to the photograph, and the root mean square difference of the three coarsest of six levels.
+
+On the bundled network, with the recipe's priors, levels decide little: scikit-image's cat comes to 3.3 % with two and
+to 4.0 % with six from conv5, to 14.1 and 12.4 % from pool5, where six also have the better color. By the paper's
+equation alone, `lambda_tv=0, lambda_alpha=0`, both are noise to the eye; six levels show the cat's dark and light
+places from conv5, two do not.
 """
 
 from absl import flags

@@ -25,7 +25,7 @@ def load_params(path: str | os.PathLike) -> Params:
     * `.npz`: `NAME/kernel`, `NAME/bias` and `mean`, as `save_params` writes them; or the int8 layout
       `NAME/q`, `NAME/s`, `NAME/b`, where `kernel = q * s` (see `archive.read_npz`).
     * `.mat`: MatConvNet's `imagenet-caffe-ref.mat`, `imagenet-caffe-alex.mat` and
-      `places-caffe-ref-upgraded.mat` (see `matconvnet.read_mat`; needs scipy).
+      `places-caffe-ref-upgraded.mat` (see `matconvnet.read_mat`).
 
     Args:
       path: the weight file.
@@ -36,7 +36,6 @@ def load_params(path: str | os.PathLike) -> Params:
     Raises:
       FileNotFoundError: there is no such file.
       ValueError: a directory, another extension, or a file that is damaged or holds something else.
-      ImportError: a `.mat` file, and scipy is not installed.
 
     >>> import tempfile, numpy as np
     >>> with tempfile.TemporaryDirectory() as folder:

@@ -43,16 +43,13 @@ def read_mat(path: str | os.PathLike) -> Params:
       Params: nested dict of float32 NumPy arrays; "mean" is [3] or [H, W, 3].
 
     Raises:
-      ImportError: scipy is not installed.
       ValueError: not a MATLAB file of version 4..7, damaged, or another network.
 
     Warns:
       UserWarning: the network normalizes before it pools.
     """
-    try:
-        from scipy import io
-    except ImportError as error:
-        raise ImportError(f"Reading {path} needs scipy; install it with: pip install 'invert_jax[mat]'.") from error
+    from scipy import io
+
     path = pathlib.Path(path)
     with open(path, "rb") as file:
         header = file.read(128)
