@@ -37,7 +37,9 @@ def run(sweep: ij.sweeps.Sweep, folder: pathlib.Path, *, description: str, chunk
             bar.update(task, completed=status.finished + _under_way(status), total=status.wanted)
 
         hooks = ij.sweeps.Hooks(show, tell, lambda: False)
-        return ij.sweeps.run(sweep, folder, chunk_size=chunk_size, extend=True, hooks=hooks)
+        results = ij.sweeps.run(sweep, folder, chunk_size=chunk_size, extend=True, hooks=hooks)
+        bar.update(task, completed=sweep.size, total=sweep.size)  # nothing is told of what was there
+        return results
 
 
 def _under_way(status):
