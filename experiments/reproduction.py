@@ -181,18 +181,29 @@ def measures(
     scale_by: Sequence[np.ndarray],
 ) -> dict[str, np.ndarray]:
     """Of the first restart of each photograph, `[N]`: both errors, whether finite, and evaluations."""
+    finite = np.array([each.finite[0] for each in found])
+    text = text_errors(representation, [each.image[0] for each in found], images, scale_by)
     return {
-        "text": text_errors(representation, [each.image[0] for each in found], images, scale_by),
+        "text": np.where(finite, text, np.nan),
         "relative": np.array([each.error[0] for each in found]),
-        "finite": np.array([each.finite[0] for each in found]),
+        "finite": finite,
         "evaluations": np.array([each.evaluations[0] for each in found]),
     }
 
 
 def coarse_difference(image: np.ndarray, reference: np.ndarray) -> float:
     """Root mean square difference, in gray levels, of the three coarsest of six levels of two pictures."""
-    coarse = ij.pyramid.at_stage(np.asarray(image - reference, np.float32), 2, num_levels=6)
-    return float(np.sqrt(np.mean(np.asarray(coarse) ** 2)))
+    return float(np.sqrt(np.mean(_coarse(image, reference) ** 2)))
+
+
+def color_difference(image: np.ndarray, reference: np.ndarray) -> float:
+    """The same without lightness: of what is left when each pixel's mean over the channels is taken away."""
+    coarse = _coarse(image, reference)
+    return float(np.sqrt(np.mean((coarse - coarse.mean(axis=2, keepdims=True)) ** 2)))
+
+
+def _coarse(image, reference):
+    return np.asarray(ij.pyramid.at_stage(np.asarray(image - reference, np.float32), 2, num_levels=6))
 
 
 def track(jobs: Sequence, description: str) -> Iterable:

@@ -1,6 +1,7 @@
 """One restart on one image: `init`, `step`, `run`, `finish`, and `invert`, which is all four.
 
-Everything here is pure: jit it, vmap it, differentiate through it (in reverse, without a tolerance).
+Everything here is pure: jit it, vmap it, differentiate through it. In reverse that is for `invert` without a tolerance:
+`run`, and what stops early, are loops of unknown length.
 """
 
 import functools

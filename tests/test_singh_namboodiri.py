@@ -80,6 +80,14 @@ def test_coarse_difference_sees_color_and_not_detail(rng):
     assert reproduction.coarse_difference(picture + np.float32([0, 12, 0]), picture) == pytest.approx(
         12 / np.sqrt(3), rel=1e-3
     )
+    assert reproduction.color_difference(picture + np.float32([0, 12, 0]), picture) == pytest.approx(
+        np.sqrt((4**2 + 8**2 + 4**2) / 3), rel=1e-3
+    )
+    assert (
+        reproduction.color_difference(picture + 12, picture)
+        < 0.01
+        < reproduction.coarse_difference(picture + 12, picture)
+    )
     checks = 40 * (-1.0) ** np.add.outer(np.arange(96), np.arange(96))[..., None]
     assert reproduction.coarse_difference(picture + checks, picture) < 1
 
