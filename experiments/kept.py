@@ -7,7 +7,7 @@ takes up where it was, and another setting never meets an old result.
 import pathlib
 import zipfile
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -59,6 +59,32 @@ def inversions(
     return [
         ij.sweeps.Restarts(*(array[:num_restarts] for array in each._replace(error=_known(each)))) for each in found
     ]
+
+
+def by_recipe(
+    workdir: pathlib.Path,
+    representation: ij.Representation,
+    recipes: Mapping[float, ij.Recipe],
+    images: Sequence[np.ndarray],
+    *,
+    called: str,
+) -> dict[float, list[ij.sweeps.Restarts]]:
+    """One restart of every photograph by each of some recipes, one at a time: what figures of a setting need.
+
+    Args:
+      workdir: where `inversions/` is.
+      representation: what to invert.
+      recipes: `{setting: recipe}`.
+      images: photographs `[H, W, C]`.
+      called: what the setting is called beside the progress bars.
+
+    Returns:
+      `{setting: a Restarts for each photograph}`.
+    """
+    return {
+        setting: inversions(workdir, representation, recipe, images, description=f"{called} {setting:g}", chunk_size=1)
+        for setting, recipe in recipes.items()
+    }
 
 
 def _known(restarts):

@@ -34,7 +34,7 @@ def run(sweep: ij.sweeps.Sweep, folder: pathlib.Path, *, description: str, chunk
         task = bar.add_task(description, total=sweep.size)
 
         def show(status):
-            bar.update(task, completed=status.finished + _under_way(status), total=status.wanted)
+            bar.update(task, completed=_done(status), total=status.wanted)
 
         hooks = ij.sweeps.Hooks(show, tell, lambda: False)
         results = ij.sweeps.run(sweep, folder, chunk_size=chunk_size, extend=True, hooks=hooks)
@@ -42,9 +42,9 @@ def run(sweep: ij.sweeps.Sweep, folder: pathlib.Path, *, description: str, chunk
         return results
 
 
-def _under_way(status):
-    """How many restarts' worth of steps the batch has made; none when it is finished."""
-    return status.restarts * status.step / status.num_steps if status.step < status.num_steps else 0
+def _done(status):
+    """How many restarts are finished, and what share the batch under way has made of its own."""
+    return status.finished + status.restarts * status.step / status.num_steps
 
 
 def tell(sentence: str) -> None:
@@ -89,7 +89,7 @@ class Display:
         seen, self._seen = self._seen, status
         self._first = self._first or status
         if seen is not None and seen.step < status.step and seen.problem == status.problem:
-            self._made += (status.step - seen.step) * status.restarts
+            self._made += (status.step - seen.step) * seen.restarts
         ended = seen is not None and status.finished > seen.finished
         elapsed = max(time.monotonic() - self._began, 1e-9)
         rate = self._made / elapsed
@@ -100,7 +100,7 @@ class Display:
             return
         self._at = time.monotonic()
         if not self._bars and self._leader:
-            done = status.finished + _under_way(status) - self._first.finished
+            done = _done(status) - self._first.finished
             left = duration(elapsed * (status.wanted - self._first.finished - done) / done) if done > 0 else "?"
             common.console.print(
                 f"{status.finished}/{status.wanted} restarts, step {status.step}/{status.num_steps}, {note}, "

@@ -1,9 +1,8 @@
-"""What restarts say of an invariance: how different the images of one code are, how alike their codes, and how surely.
+"""What restarts say of an invariance: how different the images of one code are, and how alike their codes.
 
-All of it is statistics of finished restarts, on the host: arrays in, NumPy out; scipy for ranks and the bootstrap.
+All of it is statistics of finished restarts, on the host: arrays in, NumPy out. How sure they are, `intervals` says.
 """
 
-from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 import jax
@@ -12,7 +11,6 @@ import numpy as np
 
 from invert_jax import checks, metrics, pyramid
 
-_CONFIDENCE = 0.95
 _TAPS = np.array([1, 4, 6, 4, 1], np.float32) / 16
 
 
@@ -44,20 +42,6 @@ class Spread(NamedTuple):
     mean: np.ndarray
     deviation: np.ndarray
     bands: np.ndarray
-
-
-class Interval(NamedTuple):
-    """An estimate and where it lies.
-
-    Attributes:
-      estimate: the statistic of the sample.
-      low: lower end of the interval.
-      high: its upper end.
-    """
-
-    estimate: float
-    low: float
-    high: float
 
 
 def diversity(images, *, num_levels: int = 6, resolution: float = 0.5) -> Diversity:
@@ -255,137 +239,6 @@ def same_classes(scores, target, *, count: int) -> np.ndarray:
     return np.mean(np.isin(theirs, best), axis=1)
 
 
-def over_photographs(key: jax.Array, values, *, statistic: Callable = np.mean, num_resamples: int = 9999) -> Interval:
-    """A statistic of one number for each photograph, and its 95 % interval over photographs, by the BCa bootstrap.
-
-    Args:
-      key: random key of the resampling.
-      values: `[P]`, such as the mean over each photograph's restarts; those that are not finite are left out.
-      statistic: `statistic(values, axis)`.
-      num_resamples: how many.
-
-    Returns:
-      An `Interval`; NaN ends with fewer than three photographs, or equal ones at the estimate.
-
-    Source: Efron, "Better bootstrap confidence intervals", 1987, as scipy has it.
-
-    >>> found = over_photographs(jax.random.key(0), np.arange(20.0))
-    >>> found.low < 9.5 == found.estimate < found.high
-    True
-    """
-    from scipy import stats
-
-    values = np.asarray(values, np.float64)
-    values = values[np.isfinite(values)]
-    if not values.size:
-        return Interval(np.nan, np.nan, np.nan)
-    estimate = float(statistic(values))
-    if np.ptp(values) == 0 and values.size > 2:
-        return Interval(estimate, estimate, estimate)
-    if values.size < 3:
-        return Interval(estimate, np.nan, np.nan)
-    found = stats.bootstrap(
-        (values,), statistic, n_resamples=num_resamples, confidence_level=_CONFIDENCE, rng=_generator(key)
-    )
-    return Interval(estimate, float(found.confidence_interval.low), float(found.confidence_interval.high))
-
-
-def over_restarts(key: jax.Array, pairs, *, num_resamples: int = 999) -> Interval:
-    """The mean over pairs of different restarts, and its 95 % interval over restarts, photographs as they are.
-
-    Restarts are drawn anew within each photograph, with replacement, and their pairs follow; a restart drawn twice is
-    no pair with itself. The percentiles of the resampled means are the interval.
-
-    Args:
-      key: random key of the resampling.
-      pairs: `[P, R, R]`, such as the distances of each photograph's restarts.
-      num_resamples: how many.
-
-    Returns:
-      An `Interval`.
-
-    Raises:
-      ValueError: another shape, or fewer than two restarts.
-
-    >>> gaps = np.abs(np.subtract.outer(np.arange(6.0), np.arange(6.0)))[None]
-    >>> found = over_restarts(jax.random.key(0), gaps)
-    >>> found.low < found.estimate < found.high
-    True
-    """
-    pairs = np.asarray(pairs, np.float64)
-    if pairs.ndim != 3 or pairs.shape[1] != pairs.shape[2] or pairs.shape[1] < 2:
-        raise ValueError(f"Pairs have the shape [P, R, R], R two or more; got {pairs.shape}.")
-    draw, count = _generator(key), pairs.shape[1]
-
-    def mean(chosen):
-        apart = chosen[:, :, None] != chosen[:, None, :]
-        taken = pairs[np.arange(len(pairs))[:, None, None], chosen[:, :, None], chosen[:, None, :]]
-        with np.errstate(invalid="ignore"):
-            return np.nanmean(np.sum(taken * apart, axis=(1, 2)) / np.sum(apart, axis=(1, 2)))
-
-    everyone = np.broadcast_to(np.arange(count), pairs.shape[:2])
-    resampled = [mean(draw.integers(count, size=pairs.shape[:2])) for _ in range(num_resamples)]
-    low, high = np.nanquantile(resampled, [(1 - _CONFIDENCE) / 2, (1 + _CONFIDENCE) / 2])
-    return Interval(float(mean(everyone)), float(low), float(high))
-
-
-class Comparison(NamedTuple):
-    """Differences of paired values, one for each name.
-
-    Attributes:
-      difference: `{name: Interval}`, first less second, over photographs.
-      p_value: `{name: p}` that the mean difference is zero, corrected for how many were compared.
-    """
-
-    difference: Mapping[str, Interval]
-    p_value: Mapping[str, float]
-
-
-def compare(key: jax.Array, first: Mapping[str, np.ndarray], second: Mapping[str, np.ndarray]) -> Comparison:
-    """Two layers, recipes or networks on the same photographs: paired differences, corrected for many by Holm.
-
-    Args:
-      key: random key of the resampling.
-      first: `{name: [P]}`, such as errors by layer.
-      second: the same names and photographs.
-
-    Returns:
-      A `Comparison`; the p-values are of the sign-flip permutation test of the mean, exact for few photographs.
-
-    Raises:
-      ValueError: other names, or another number of photographs.
-
-    Source: Holm, "A simple sequentially rejective multiple test procedure", 1979.
-
-    >>> rng = np.random.default_rng(0)
-    >>> rng, nothing = np.random.default_rng(0), {"a": np.zeros(12), "b": np.zeros(12)}
-    >>> found = compare(jax.random.key(0), {"a": rng.normal(1, 0.1, 12), "b": rng.normal(size=12)}, nothing)
-    >>> found.p_value["a"] < 0.01 < found.p_value["b"]
-    True
-    """
-    from scipy import stats
-
-    if set(first) != set(second):
-        raise ValueError(f"The two have different names: {', '.join(sorted(set(first) ^ set(second)))}; give the same.")
-    intervals, values = {}, {}
-    for i, name in enumerate(first):
-        ours, theirs = np.asarray(first[name], np.float64), np.asarray(second[name], np.float64)
-        if ours.shape != theirs.shape or ours.ndim != 1:
-            raise ValueError(f"{name} has {ours.shape} and {theirs.shape} photographs; give as many, in one order.")
-        gaps = (ours - theirs)[np.isfinite(ours - theirs)]
-        mine = jax.random.fold_in(key, i)
-        intervals[name] = over_photographs(mine, gaps)
-        values[name] = 1.0
-        if gaps.size > 1 and np.any(gaps):
-            test = stats.permutation_test((gaps,), np.mean, permutation_type="samples", rng=_generator(mine))
-            values[name] = float(test.pvalue)
-    corrected, least = {}, 0.0
-    for i, name in enumerate(sorted(values, key=values.__getitem__)):
-        least = max(least, min(1.0, (len(values) - i) * values[name]))
-        corrected[name] = least
-    return Comparison(intervals, {name: corrected[name] for name in first})
-
-
 def _restarts(images):
     images = np.asarray(images, np.float32)
     if images.ndim != 4 or len(images) < 2:
@@ -413,8 +266,3 @@ def _ssim(images):
     for i, j in zip(first, second, strict=True):
         found[i, j] = found[j, i] = float(similarity(jnp.asarray(images[i]), jnp.asarray(images[j])))
     return found
-
-
-def _generator(key):
-    checks.require_key(key)
-    return np.random.default_rng(np.asarray(jax.random.key_data(key)).tolist())

@@ -62,8 +62,16 @@ def asked(monkeypatch):
         )
         worker._keep(problem.name, lanes, found, 1.0)
 
-    monkeypatch.setattr(ij.sweeps.engine._Worker, "make", make)
+    monkeypatch.setattr(ij.sweeps.work.Worker, "make", make)
     return calls
+
+
+@pytest.fixture(scope="session")
+def three(tmp_path_factory):
+    """What the small sweep finds, three restarts of every photograph, undisturbed."""
+    import small_sweeps  # here, since it computes when imported
+
+    return small_sweeps.run(tmp_path_factory.mktemp("three"))
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ EXPERIMENTS = ROOT / "experiments"
 FLOORS = (
     # layers is a table of plain data, which receptive_field reads
     ("checks", "files", "fingerprints", "numerics", "layers"),
-    ("types", "decoding"),
+    ("types", "decoding", "intervals"),
     (
         "ops",
         "images",

@@ -1,54 +1,17 @@
-"""Sweeps: what a restart does not depend on, going on after a stop, and what becomes of failures."""
+"""Sweeps: what a restart does not depend on, going on after a stop, and failures that are data."""
 
 import dataclasses
-import errno
 import functools
 import json
 
 import jax
 import numpy as np
 import pytest
+from small_sweeps import IMAGES, PROBLEMS, RECIPE, SIZES, assert_same, make, run, stop_after
 
 import invert_jax as ij
-from invert_jax import batching, files, sweeps
+from invert_jax import batching, sweeps
 from invert_jax.sweeps import plan, store
-
-RECIPE = ij.recipes.mahendran_vedaldi(stages=((4e-3, 50), (4e-4, 30)))
-IMAGES = {name: ij.sample_image(name, size=24, gray=True) for name in ("chelsea", "coffee", "rocket")}
-SIZES = {"chelsea": IMAGES["chelsea"], "wide": ij.sample_image("chelsea", size=(24, 40), gray=True)}
-PROBLEMS = (
-    sweeps.Problem("hogb", ij.hog(binning="bilinear"), RECIPE, IMAGES),  # whose descents amplify any other rounding
-    sweeps.Problem("hog", ij.hog(), RECIPE, SIZES),
-)
-MESH = batching.mesh_of(jax.devices()[:1])
-
-
-def make(num_restarts=3, **options):
-    return sweeps.make(PROBLEMS, num_restarts=num_restarts, **options)
-
-
-def run(workdir, sweep=None, **options):
-    options = {"chunk_size": 4, "mesh": MESH, **options}
-    return sweeps.run(make() if sweep is None else sweep, workdir, **options)
-
-
-@pytest.fixture(scope="module")
-def three(tmp_path_factory):
-    return run(tmp_path_factory.mktemp("three"))
-
-
-def assert_same(found, expected, count=3):
-    assert list(found) == list(expected)
-    for which in expected:
-        for name, array, other in zip(sweeps.Restarts._fields, found[which], expected[which], strict=True):
-            if name != "seconds":
-                np.testing.assert_array_equal(array[:count], other[:count], err_msg=f"{which} {name}")
-
-
-def stop_after(count):
-    """Hooks that stop a run when it asks for the count-th time."""
-    asked = iter(range(1, 10_000))
-    return sweeps.Hooks(stop=lambda: next(asked) >= count)
 
 
 @functools.cache
@@ -138,7 +101,7 @@ def test_what_is_under_way_comes_first(three, tmp_path):
         run(tmp_path, hooks=stop_after(18))
     before = sweeps.engine.checkpoints.under_way(store.Folder(tmp_path, "", print))
     assert before[0]["problem"] == "hog"
-    _truncate(tmp_path / "restarts" / "hogb" / "coffee.npz")
+    (tmp_path / "restarts" / "hogb" / "coffee.npz").write_bytes(b"")
     seen = []
     found = run(tmp_path, hooks=sweeps.Hooks(watch=seen.append, tell=lambda sentence: None))
     assert [status.problem for status in seen[:1]] == ["hog"] and seen[0].step > 0
@@ -169,170 +132,6 @@ def test_extended_a_sweep_keeps_what_it_has(three, tmp_path):
     assert max(made) <= 4 and all(len(found[which].error) == 5 for which in found)
     with pytest.raises(ValueError, match=r"5 restarts, 3 are asked for: give more, or as many"):
         run(tmp_path)
-
-
-@pytest.mark.parametrize(
-    ("change", "said"),
-    [
-        ({"seed": 7}, r"seed is 7, there 0\."),
-        ({"dtype": "float16"}, "dtype is float16, there float32"),
-        ({"recipe": dataclasses.replace(RECIPE, lambda_tv=6.0)}, r"hog: recipe: lambda_tv is 6\.0, there 5\.0"),
-        ({"images": {**SIZES, "chelsea": IMAGES["coffee"]}}, "hog: photograph chelsea is"),
-        ({"images": {"wide": SIZES["wide"]}}, "hog: photograph chelsea is absent, there"),
-        ({"representation": ij.hog(num_orientations=8)}, "hog: representation is"),
-        ({"images": {"wide": SIZES["wide"]}, "mask": np.ones((3, 5, 27), bool)}, "hog: mask is .*, there none"),
-    ],
-)
-def test_a_folder_is_not_mixed_with_other_settings(change, said, three):
-    options = {name: change[name] for name in ("seed", "dtype") if name in change}
-    fields = {name: value for name, value in change.items() if name not in options}
-    problems = [PROBLEMS[0], dataclasses.replace(PROBLEMS[1], **fields)]
-    with pytest.raises(ValueError, match=said):
-        run(three.path, sweeps.make(problems, num_restarts=3, **options))
-
-
-def test_another_library_is_another_sweep(three, monkeypatch):
-    other = {**ij.surroundings(), "jax": "0.1"}
-    monkeypatch.setattr(sweeps.engine.fingerprints, "surroundings", lambda: other)
-    with pytest.raises(ValueError, match=rf"jax is 0\.1, there {jax.__version__}"):
-        run(three.path)
-
-
-def _truncate(path):
-    path.write_bytes(path.read_bytes()[:-1000])
-
-
-def _foreign(path):
-    np.savez(path, picture=np.zeros(3))
-
-
-def _anothers(path):
-    with np.load(path) as file:
-        arrays = dict(file)
-    np.savez(path, **{**arrays, "stamp": np.array("0123456789abcdef")})
-
-
-@pytest.mark.parametrize("spoil", [_truncate, _foreign, _anothers])
-def test_a_file_that_is_not_whole_is_set_aside_and_made_again(spoil, three, tmp_path):
-    run(tmp_path)
-    spoiled = tmp_path / "restarts" / "hogb" / "coffee.npz"
-    spoil(spoiled)
-    content, told = spoiled.read_bytes(), []
-    assert_same(run(tmp_path, hooks=sweeps.Hooks(tell=told.append)), three)
-    assert len(told) == 1 and str(spoiled) in told[0] and "made again" in told[0]
-    assert [path.read_bytes() for path in (tmp_path / "set_aside").iterdir()] == [content]
-
-
-def test_a_file_of_another_photograph_is_set_aside(three, tmp_path):
-    run(tmp_path)
-    stray = tmp_path / "restarts" / "hog" / "stranger.npz"
-    stray.write_bytes((tmp_path / "restarts" / "hog" / "wide.npz").read_bytes())
-    told = []
-    assert_same(run(tmp_path, hooks=sweeps.Hooks(tell=told.append)), three)
-    assert len(told) == 1 and str(stray) in told[0] and not stray.exists()
-
-
-def test_a_checkpoint_that_is_not_whole_is_dropped(three, tmp_path):
-    with pytest.raises(sweeps.StoppedError):
-        run(tmp_path, hooks=stop_after(3))
-    for path in (tmp_path / "checkpoints").rglob("*"):
-        if path.is_file():
-            path.write_bytes(b"")
-    assert_same(run(tmp_path, hooks=sweeps.Hooks(tell=lambda sentence: None)), three)
-
-
-def test_a_manifest_that_is_none_is_named(tmp_path):
-    (tmp_path / "manifest.json").write_text("{}")
-    with pytest.raises(ValueError, match="is not the manifest of a sweep"):
-        run(tmp_path)
-
-
-def test_two_runs_do_not_share_a_folder(tmp_path):
-    refused = []
-
-    def another(status):
-        with pytest.raises(BlockingIOError, match="Another run is at work in"):
-            run(tmp_path)
-        refused.append(status)
-
-    problem = sweeps.Problem("hog", ij.hog(), RECIPE, {"chelsea": IMAGES["chelsea"]})
-    run(tmp_path, sweeps.make([problem], num_restarts=1), hooks=sweeps.Hooks(watch=another))
-    assert refused
-
-
-def test_a_process_left_of_another_run_holds_the_folder(tmp_path):
-    problem = sweeps.Problem("hog", ij.hog(), RECIPE, {"chelsea": IMAGES["chelsea"]})
-    with store.claimed(tmp_path, 1, 2), pytest.raises(BlockingIOError, match="Another run is at work in"):
-        run(tmp_path, sweeps.make([problem], num_restarts=1))
-    with store.claimed(tmp_path, 1, 2), store.claimed(tmp_path, 0, 2):
-        pass  # two of one run
-
-
-def test_a_reader_finds_what_was_merged_under_it(three, tmp_path):
-    sweep = sweeps.make(PROBLEMS[:1], num_restarts=3)
-    with pytest.raises(sweeps.StoppedError):
-        run(tmp_path, sweep, hooks=stop_after(6))
-    before = ij.load_sweep(tmp_path)
-    assert any("+" in path.name for files_ in before.index.values() for path in files_)
-    run(tmp_path, sweep)
-    for which in before:
-        np.testing.assert_array_equal(before[which].image, three[which].image)
-
-
-def test_out_of_memory_halves_the_chunk_and_goes_on(tmp_path, monkeypatch):
-    original, told = batching.run, []
-
-    def tight(eq3, recipe, states, stop, *, mesh):
-        if len(states.stage) > 2:
-            raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: out of memory")
-        return original(eq3, recipe, states, stop, mesh=mesh)
-
-    monkeypatch.setattr(batching, "run", tight)
-    sweep = sweeps.make(PROBLEMS[1:], num_restarts=3)
-    found = run(tmp_path, sweep, hooks=sweeps.Hooks(tell=told.append))
-    assert len(told) == 1 and "runs 2 restarts at a time, at which the rounding differs" in told[0]
-    assert found.manifest["chunk_sizes"] == [4, 2]
-    assert (found["hog", "chelsea"].chunk_size == 2).all() and found["hog", "chelsea"].finite.all()
-    monkeypatch.setattr(batching, "run", original)
-    run(tmp_path, sweeps.make(PROBLEMS[1:], num_restarts=5), extend=True)  # a folder goes on at its own size
-    assert (sweeps.load_sweep(tmp_path)["hog", "chelsea"].chunk_size == 2).all()
-
-
-def test_out_of_memory_in_a_batch_that_goes_on(tmp_path, monkeypatch):
-    """As when another program takes memory in the meantime."""
-    sweep, original, told = sweeps.make(PROBLEMS[1:], num_restarts=3), batching.run, []
-    with pytest.raises(sweeps.StoppedError):
-        run(tmp_path, sweep, hooks=stop_after(2))
-
-    def tight(eq3, recipe, states, stop, *, mesh):
-        if len(states.stage) > 2:
-            raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: out of memory")
-        return original(eq3, recipe, states, stop, mesh=mesh)
-
-    monkeypatch.setattr(batching, "run", tight)
-    found = run(tmp_path, sweep, hooks=sweeps.Hooks(tell=told.append))
-    assert len(told) == 1 and found.manifest["chunk_sizes"] == [4, 2]
-    assert all((found[which].restart == range(3)).all() and (found[which].chunk_size == 2).all() for which in found)
-    assert not list((tmp_path / "checkpoints").iterdir())
-
-
-@pytest.mark.parametrize(("number", "said"), [(errno.ENOSPC, "is full"), (errno.EROFS, "cannot be written to")])
-@pytest.mark.parametrize("fails_at", [0, 3, 6])
-def test_a_full_disk_leaves_everything_whole(number, said, fails_at, three, tmp_path, monkeypatch):
-    written = iter(range(100))
-    original = files.write
-
-    def write(path, data):
-        if next(written) == fails_at:
-            raise OSError(number, "no")
-        original(path, data)
-
-    monkeypatch.setattr(files, "write", write)
-    with pytest.raises(OSError, match=rf"The disk of .* {said}.*give the same command to go on"):
-        run(tmp_path)
-    assert not list(tmp_path.rglob("*.tmp"))
-    monkeypatch.setattr(files, "write", original)
-    assert_same(run(tmp_path), three)
 
 
 def test_failures_are_data(tmp_path):

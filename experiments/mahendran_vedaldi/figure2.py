@@ -36,17 +36,10 @@ def main() -> None:
     reproduction.say_photographs(photographs)
     workdir = common.make_workdir(FLAGS.workdir)
     norm1, images = reproduction.alexnet("norm1"), [photo.image for photo in photographs]
-    inversions = {
-        beta: kept.inversions(
-            workdir,
-            norm1,
-            ij.recipes.mahendran_vedaldi(lambda_tv=lambda_tv, beta=beta),
-            images,
-            description=f"beta {beta:g}",
-            chunk_size=1,
-        )
-        for beta, lambda_tv in LAMBDAS.items()
+    recipes = {
+        beta: ij.recipes.mahendran_vedaldi(lambda_tv=lambda_tv, beta=beta) for beta, lambda_tv in LAMBDAS.items()
     }
+    inversions = kept.by_recipe(workdir, norm1, recipes, images, called="beta")
 
     tiles, labels, rows = [], [], []
     for i, photo in enumerate(photographs):

@@ -34,17 +34,8 @@ def main() -> None:
 
     tiles, labels, rows = [], [], []
     images = [photo.image for photo in photographs]
-    inversions = {
-        lambda_tv: kept.inversions(
-            workdir,
-            hog,
-            ij.recipes.shallow(lambda_tv=lambda_tv),
-            images,
-            description=f"lambda_V {lambda_tv:g}",
-            chunk_size=1,
-        )
-        for lambda_tv in LAMBDAS
-    }
+    recipes = {lambda_tv: ij.recipes.shallow(lambda_tv=lambda_tv) for lambda_tv in LAMBDAS}
+    inversions = kept.by_recipe(workdir, hog, recipes, images, called="lambda_V")
     for i, photo in enumerate(photographs):
         tiles.append(photo.image)
         labels.append(f"{photo.name}: variation {reproduction.variation(photo.image):.1f}")

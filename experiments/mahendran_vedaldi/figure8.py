@@ -33,17 +33,8 @@ def main() -> None:
 
     tiles, labels, rows = [], [], []
     images = [photo.image for photo in photographs]
-    inversions = {
-        lambda_tv: kept.inversions(
-            workdir,
-            fc8,
-            ij.recipes.mahendran_vedaldi(lambda_tv=lambda_tv),
-            images,
-            description=f"lambda_V {lambda_tv:g}",
-            chunk_size=1,
-        )
-        for lambda_tv in LAMBDAS
-    }
+    recipes = {lambda_tv: ij.recipes.mahendran_vedaldi(lambda_tv=lambda_tv) for lambda_tv in LAMBDAS}
+    inversions = kept.by_recipe(workdir, fc8, recipes, images, called="lambda_V")
     for i, photo in enumerate(photographs):
         tiles.append(photo.image)
         labels.append(photo.name)

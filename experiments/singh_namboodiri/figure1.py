@@ -35,17 +35,14 @@ def main() -> None:
 
     tiles, labels, rows = [], [], []
     for layer in LAYERS:
-        inversions = {
-            levels: kept.inversions(
-                workdir,
-                reproduction.alexnet(layer),
-                ij.recipes.laplacian_pyramid(layer, num_levels=levels),
-                [photo.image for photo in photographs],
-                description=f"{layer}, {levels} levels",
-                chunk_size=1,
-            )
-            for levels in LEVELS
-        }
+        recipes = {levels: ij.recipes.laplacian_pyramid(layer, num_levels=levels) for levels in LEVELS}
+        inversions = kept.by_recipe(
+            workdir,
+            reproduction.alexnet(layer),
+            recipes,
+            [photo.image for photo in photographs],
+            called=f"{layer}, levels",
+        )
         for i, photo in enumerate(photographs):
             tiles.append(photo.image)
             labels.append(f"{photo.name}, {layer}")

@@ -1,0 +1,55 @@
+"""Intervals that hold what they promise, and comparisons whose p-value is known."""
+
+import jax
+import numpy as np
+import pytest
+
+from invert_jax import intervals, invariance
+
+
+def test_intervals_over_photographs_hold_what_they_promise(rng, key):
+    inside = 0
+    for i in range(200):
+        found = intervals.over_photographs(jax.random.fold_in(key, i), rng.exponential(size=25), num_resamples=599)
+        inside += found.low < 1 < found.high
+    assert 0.86 < inside / 200 < 0.99
+
+
+def test_intervals_over_restarts_hold_what_they_promise(rng, key):
+    """The mean distance of two points drawn alike from a normal distribution of d dimensions, over the root of d."""
+    inside, expected = 0, np.mean(np.linalg.norm(rng.normal(size=(20000, 5)) * np.sqrt(2), axis=1)) / np.sqrt(5)
+    for i in range(100):
+        pairs = np.stack([invariance.distances(rng.normal(size=(10, 5))) for _ in range(4)])
+        found = intervals.over_restarts(jax.random.fold_in(key, i), pairs, num_resamples=299)
+        inside += found.low < expected < found.high
+    assert 0.8 < inside / 100 < 0.99
+    assert found.estimate == pytest.approx(pairs.sum() / (4 * 90))
+    with pytest.raises(ValueError, match=r"\[P, R, R\]"):
+        intervals.over_restarts(key, pairs[0])
+
+
+def test_intervals_are_those_of_their_key(rng, key):
+    values = rng.normal(size=9)
+    first, again, other = (intervals.over_photographs(k, values) for k in (key, key, jax.random.fold_in(key, 1)))
+    assert first == again != other
+
+
+@pytest.mark.parametrize(("values", "estimate"), [([], np.nan), ([2.0, np.nan], 2.0), ([3.0] * 4, 3.0)])
+def test_intervals_of_little(values, estimate, key):
+    found = intervals.over_photographs(key, np.array(values))
+    np.testing.assert_equal(found.estimate, estimate)
+    assert (found.low == found.high == estimate) if len(values) == 4 else np.isnan(found.low)
+
+
+def test_comparison_is_exact_and_corrected(rng, key):
+    """All ten differences have one sign: two of 2^10 assignments are as far out; the least of three is tripled."""
+    gaps = {"a": rng.uniform(1, 2, 10), "b": -rng.uniform(1, 2, 10), "c": np.zeros(10)}
+    second = {name: rng.normal(size=10) for name in gaps}
+    found = intervals.compare(key, {name: second[name] + gaps[name] for name in gaps}, second)
+    assert found.p_value["a"] == found.p_value["b"] == pytest.approx(3 * 2 / 2**10)
+    assert found.p_value["c"] > 0.9
+    assert found.difference["b"].high < 0 < found.difference["a"].low
+    with pytest.raises(ValueError, match="different names: c"):
+        intervals.compare(key, gaps, {"a": gaps["a"], "b": gaps["b"]})
+    with pytest.raises(ValueError, match="as many"):
+        intervals.compare(key, {"a": np.zeros(3)}, {"a": np.zeros(4)})
