@@ -4,6 +4,7 @@ import functools
 import math
 import pathlib
 
+import jax
 import numpy as np
 import pytest
 import runners
@@ -22,6 +23,8 @@ CASES = {
     "side_by_side": (("--num_images=2", "--num_scale_images=2", "--layers=conv4"), 2, 4, "side_by_side"),
 }
 
+EXTRA = {"side_by_side": {"convergence_conv4"}}
+
 module = functools.partial(runners.module, "singh_namboodiri")
 run = functools.partial(runners.run, "singh_namboodiri")
 
@@ -38,7 +41,7 @@ def test_runner(runner, asked, kept, photographs, tmp_path):
     assert len(rows(tmp_path)) == num_rows
     first = files(tmp_path)
     assert kept(tmp_path) == len(asked) == num_kept
-    assert [path.stem for path in tmp_path.glob("*.png")] == [picture]
+    assert {path.stem for path in tmp_path.glob("*.png")} == {picture} | EXTRA.get(runner, set())
     assert ij.load_image(tmp_path / f"{picture}.png").std() > 20
 
     run(runner, tmp_path, f"--images={photographs}", *arguments)  # again: nothing is inverted anew
@@ -53,6 +56,10 @@ def test_layers_have_their_compactness_and_figure1_its_levels(asked, photographs
     run("figure1", tmp_path / "1", f"--images={photographs}")
     assert [recipe.parameterization for recipe, _ in asked] == [LEVELS[2], LEVELS[6]] * 2
     assert {recipe.lambda_compactness for recipe, _ in asked} == {0.1}
+    assert all(recipe.lambda_tv > 0 for recipe, _ in asked)
+    asked.clear()
+    run("figure1", tmp_path / "bare", f"--images={photographs}", "--nopriors")
+    assert {(recipe.lambda_tv, recipe.lambda_alpha, recipe.steps[0]) for recipe, _ in asked} == {(0.0, 0.0, 300)}
     asked.clear()
     run("table2", tmp_path / "2", f"--images={photographs}", "--num_images=2")
     assert {recipe.lambda_compactness for recipe, _ in asked} == {0.0}
@@ -73,6 +80,15 @@ def test_both_make_the_same_number_of_evaluations(evaluations, asked, photograph
     assert [recipe.tolerance for recipe, _ in asked] == [None] * 4
     assert all(min(recipe.steps) >= 1 for recipe, _ in asked)
     assert asked[0][0].rates == ij.recipes.for_layer("conv1").rates
+
+
+def test_errors_along_the_descent_end_at_the_error():
+    hog, image = ij.hog(), ij.sample_image("coffee", size=32, gray=True)
+    for recipe in (ij.recipes.mahendran_vedaldi(lambda_tv=5.0, stages=((4e-3, 40),)), ij.recipes.laplacian_pyramid()):
+        recipe = module("side_by_side").stretched(recipe, 40)
+        found = ij.sample(jax.random.key(0), hog, hog(image), recipe, image_shape=image.shape, num_restarts=2)
+        errors = module("side_by_side").relative_errors(recipe, [found, found])
+        assert errors.shape == (2, 40) and errors[0, -1] == pytest.approx(float(found.error[0]), rel=0.1)
 
 
 def test_coarse_difference_sees_color_and_not_detail(rng):

@@ -1,6 +1,7 @@
 """Pixels with TV and alpha-norm, and the Laplacian pyramid: the same images, layers and numbers of evaluations.
 
     python -m experiments.singh_namboodiri.side_by_side --images=folder --num_images=10 --layers=conv1,conv4,fc8
+    python -m experiments.singh_namboodiri.side_by_side --images=folder --recipes=pixels --evaluations=5000
 
 The pixels descend by `recipes.for_layer`, the pyramid by `recipes.laplacian_pyramid`; the stages of both are stretched
 to --evaluations steps in all, and nothing stops early. So they differ in spelling, optimizer and in how long they keep
@@ -8,9 +9,13 @@ their priors, all at once. For both: the text's error, PSNR and SSIM to the phot
 between the two pictures' three coarsest of six levels, in gray levels, whole and of color alone, and the time of an
 inversion in the fastest batch, which has compiled and is full; that is in the table alone. The paper says that its
 pyramid has the better coarse color, and gives no number.
+
+convergence_LAYER.png shows the mean relative error against evaluations. The table has it after half of them, too: what
+the second half still gained tells how far a descent is from its end.
 """
 
 import dataclasses
+from collections.abc import Sequence
 
 import numpy as np
 from absl import flags
@@ -21,39 +26,40 @@ from experiments import common, kept, reproduction
 FLAGS = flags.FLAGS
 
 LAYERS = ("conv1", "norm2", "conv4", "conv5", "pool5", "fc8")
+RECIPES = {
+    "pixels": ij.recipes.for_layer,
+    "pyramid": lambda layer: ij.recipes.laplacian_pyramid(layer, tolerance=None),
+}
 
 
 def _define_flags():
     reproduction.define_flags("side_by_side", num_images=2, alexnet=True)
     flags.DEFINE_list("layers", list(LAYERS), "Layers to invert.")
-    flags.DEFINE_integer("evaluations", 1200, "Gradient evaluations of each descent.", lower_bound=20)
+    flags.DEFINE_list("recipes", list(RECIPES), f"Of {', '.join(RECIPES)}.")
+    flags.DEFINE_integer("evaluations", 900, "Gradient evaluations of each descent.", lower_bound=20)
     reproduction.define_scale_flag()
 
 
 def main() -> None:
     """Measures what the flags describe."""
     reproduction.require_known("--layers", FLAGS.layers, ij.layers.NAMES)
+    reproduction.require_known("--recipes", FLAGS.recipes, RECIPES)
     photographs = reproduction.photographs(size=reproduction.ALEXNET_SIZE, gray=False)
     scale_by = reproduction.scale_photographs()
     reproduction.say_photographs(photographs)
     workdir = common.make_workdir(FLAGS.workdir)
 
     images, rows, times, tiles, labels = [photo.image for photo in photographs], [], [], [], []
+    descents = {}
     for layer in FLAGS.layers:
         representation = reproduction.alexnet(layer)
         tiles.append(images[0])
         labels.append(f"{photographs[0].name}, {layer}")
-        for name, recipe in {
-            "pixels": ij.recipes.for_layer(layer),
-            "pyramid": ij.recipes.laplacian_pyramid(layer, tolerance=None),
-        }.items():
-            found = kept.inversions(
-                workdir,
-                representation,
-                stretched(recipe, FLAGS.evaluations),
-                images,
-                description=f"{layer}, {name}",
-            )
+        descents[layer] = {}
+        for name in FLAGS.recipes:
+            recipe = stretched(RECIPES[name](layer), FLAGS.evaluations)
+            found = kept.inversions(workdir, representation, recipe, images, description=f"{layer}, {name}")
+            descents[layer][name] = relative_errors(recipe, found)
             restored = [np.clip(inversion.image[0], 0, 255) for inversion in found]
             to_photograph = list(zip(restored, images, strict=True))
             rows.append(
@@ -61,6 +67,7 @@ def main() -> None:
                     "layer": layer,
                     "spelling": name,
                     **reproduction.measures(representation, found, images, scale_by),
+                    "halfway": descents[layer][name][:, FLAGS.evaluations // 2],
                     "psnr": np.array([ij.metrics.psnr(*pair) for pair in to_photograph]),
                     "ssim": np.array([ij.metrics.ssim(*pair) for pair in to_photograph]),
                     "coarse": np.array([reproduction.coarse_difference(*pair) for pair in to_photograph]),
@@ -72,12 +79,23 @@ def main() -> None:
             labels.append(f"{name}: {100 * rows[-1]['text'][0]:.0f} %")
 
     table = reproduction.markdown(
-        ["layer", "", "the text's error, %", "PSNR, dB", "SSIM", "coarse error, gray levels", "of color", "seconds"],
+        [
+            "layer",
+            "",
+            "the text's error, %",
+            "relative, half way, %",
+            "relative, %",
+            "PSNR, dB",
+            "SSIM",
+            "coarse error, gray levels",
+            "of color",
+            "seconds",
+        ],
         [
             [
                 row["layer"],
                 row["spelling"],
-                reproduction.percent(row["text"]),
+                *(reproduction.percent(row[name]) for name in ("text", "halfway", "relative")),
                 f"{row['psnr'].mean():.1f}",
                 f"{row['ssim'].mean():.2f}",
                 f"{row['coarse'].mean():.1f}",
@@ -91,12 +109,28 @@ def main() -> None:
         f"{reproduction.network()}; means over {len(images)} photographs, N_Phi over {len(scale_by)}; "
         f"{FLAGS.evaluations} evaluations of the gradient each. PSNR, SSIM and color of the pictures clipped to 0..255."
     )
-    title = f"Pixels and pyramid, {FLAGS.evaluations} evaluations, {reproduction.network()} (clipped to 0..255)"
+    title = (
+        f"{' and '.join(FLAGS.recipes)}, {FLAGS.evaluations} evaluations, {reproduction.network()} (clipped to 0..255)"
+    )
+    at = np.unique(np.round(np.geomspace(1, FLAGS.evaluations, 12)).astype(int))
+    plots = {
+        f"convergence_{layer}": ij.plots.curves(
+            at,
+            {name: np.nanmean(100 * errors[:, at - 1], axis=0) for name, errors in each.items()},
+            title=f"{layer}, mean of {len(images)} photographs",
+            x_label="evaluations",
+            y_label="relative error, %",
+        )
+        for layer, each in descents.items()
+    }
     reproduction.finish(
         workdir,
         results={"network": reproduction.network(), "images": [photo.name for photo in photographs], "rows": rows},
         table=f"{table}\n{note}\n",
-        pictures={"side_by_side": ij.figures.montage(tiles, labels=labels, columns=3, title=title)},
+        pictures={
+            "side_by_side": ij.figures.montage(tiles, labels=labels, columns=1 + len(FLAGS.recipes), title=title),
+            **plots,
+        },
     )
 
 
@@ -104,6 +138,12 @@ def stretched(recipe: ij.Recipe, num_steps: int) -> ij.Recipe:
     """The recipe with its stages stretched to this many steps in all, at least one each."""
     ends = np.round(np.cumsum(recipe.steps) * (num_steps / recipe.num_steps)).astype(int)
     return dataclasses.replace(recipe, steps=tuple(int(count) for count in np.diff(ends, prepend=0)))
+
+
+def relative_errors(recipe: ij.Recipe, found: Sequence[ij.sweeps.Restarts]) -> np.ndarray:
+    """The first restart's relative error before each step, `[P, T]`, from its loss; NaN if it is not finite."""
+    losses = np.stack([np.where(each.finite[0], each.energy[0, :, 1], np.nan) for each in found])
+    return np.sqrt(losses) if recipe.loss is ij.losses.squared_distance else losses
 
 
 if __name__ == "__main__":
