@@ -240,8 +240,13 @@ def write_arrays(path: pathlib.Path, **arrays: np.ndarray) -> None:
     ij.files.write(path, stream.getvalue())
 
 
-def run(main) -> None:
-    """Runs `main()` under absl; a user's mistake ends in its sentence, without a traceback (--verbosity=1 shows it)."""
+def run(main, *, most: int = 0) -> None:
+    """Runs `main()` under absl; a user's mistake ends in its sentence, without a traceback (--verbosity=1 shows it).
+
+    Args:
+      main: what to run; it is given the arguments that are no flags.
+      most: how many of those it takes.
+    """
 
     def alone(argv):
         """Leaves at once when others are at work: in order, it would wait for them, who wait for it."""
@@ -260,12 +265,12 @@ def run(main) -> None:
     def guarded(argv):
         if not flags.FLAGS["verbosity"].present:
             logging.set_verbosity(logging.WARNING)  # keeps JAX's word on absent accelerators out of sight
-        if len(argv) > 1:
-            console.print(f"Unknown argument {argv[1]!r}; see --help.", style="red", markup=False)
+        if len(argv) > 1 + most:
+            console.print(f"Unknown argument {argv[1 + most]!r}; see --help.", style="red", markup=False)
             return 2
         use_cache()
         try:
-            return main()
+            return main(*argv[1:])
         except (ValueError, TypeError, OSError, ImportError) as error:
             if logging.get_verbosity() >= logging.DEBUG:
                 raise

@@ -11,6 +11,7 @@ stopped; --extend adds restarts to a finished one. Writes into --workdir:
 
     restarts/PROBLEM/PHOTOGRAPH.npz   pictures [R, H, W, C], errors, energies [R, T, 4]; `ij.load_sweep` reads them
     montages/PROBLEM-PHOTOGRAPH.png   the photograph and its first restarts
+    photographs/PROBLEM-PHOTOGRAPH.png   the photograph alone, rounded to whole gray levels
     manifest.json, results.json       settings and versions; errors, failures, device
 
 One process drives all devices of its machine. For several machines start the command on each, with --coordinator,
@@ -28,26 +29,16 @@ import numpy as np
 from absl import flags
 
 import invert_jax as ij
-from experiments import common, reproduction, sweeping
+from experiments import common, described, reproduction, sweeping
 
 FLAGS = flags.FLAGS
 
 _SHOWN = 8  # restarts in a montage
 _LONGEST_DRAWING = 3600  # seconds that the other processes wait while the first draws the montages
-RECIPES = {
-    "pixels": lambda layer: ij.recipes.shallow() if layer is None else ij.recipes.for_layer(layer),
-    "pyramid": ij.recipes.laplacian_pyramid,
-}
 
 
 def _define_flags():
-    reproduction.define_flags("sample_invariances", num_images=5, alexnet=True)
-    flags.DEFINE_list("representations", ["alexnet"], f"What to invert: alexnet, {', '.join(reproduction.GRAY)}.")
-    flags.DEFINE_list("layers", ["conv1", "norm2", "conv4", "pool5", "fc6", "fc8"], "Layers of alexnet.")
-    flags.DEFINE_list("recipes", ["pixels"], f"How: {', '.join(RECIPES)}.")
-    flags.DEFINE_integer("num_restarts", 8, "Random starts of every photograph.", lower_bound=1)
-    flags.DEFINE_integer("gray_size", 160, "Side of the photographs of everything but alexnet.", lower_bound=16)
-    flags.DEFINE_enum("dtype", "float32", ["float32", "float16"], "In which pictures are kept.")
+    described.define_flags("sample_invariances")
     flags.DEFINE_integer("chunk_size", None, "Restarts at a time on a device, a power of two; by memory if absent.")
     flags.DEFINE_float("memory_gb", None, "Memory of a device to plan with; three quarters of its own if absent.")
     flags.DEFINE_float("checkpoint_seconds", 300.0, "How often what is under way is kept.", lower_bound=0.01)
@@ -62,7 +53,7 @@ def main() -> int:
     """Runs the sweep that the flags describe."""
     _read_json()
     _join()
-    sweep = _sweep()
+    sweep = described.sweep()
     memory = sweeping.memory() if FLAGS.memory_gb is None else FLAGS.memory_gb * 2**30
     chunk_size = FLAGS.chunk_size or sweeping.chunk_size(sweep, memory)
     leader = jax.process_index() == 0
@@ -152,26 +143,6 @@ def _join():
         )
 
 
-def _sweep():
-    reproduction.require_known("--representations", FLAGS.representations, ("alexnet", *reproduction.GRAY))
-    reproduction.require_known("--layers", FLAGS.layers, ij.layers.NAMES)
-    reproduction.require_known("--recipes", FLAGS.recipes, RECIPES)
-    problems = []
-    for name in FLAGS.representations:
-        deep = name == "alexnet"
-        size = reproduction.ALEXNET_SIZE if deep else FLAGS.gray_size
-        photographs = reproduction.photographs(size=size, gray=not deep)
-        images = {photo.name: photo.image for photo in photographs}
-        if len(images) < len(photographs):
-            raise ValueError("Two photographs have one name; give each file a name of its own.")
-        for layer in FLAGS.layers if deep else [None]:
-            phi = reproduction.alexnet(layer) if deep else reproduction.GRAY[name]()
-            for recipe in FLAGS.recipes:
-                label = "-".join([layer or name, *([recipe] if len(FLAGS.recipes) > 1 else [])])
-                problems.append(ij.sweeps.Problem(label, phi, RECIPES[recipe](layer), images))
-    return ij.sweeps.make(problems, num_restarts=FLAGS.num_restarts, seed=FLAGS.seed, dtype=FLAGS.dtype)
-
-
 def _begun(workdir):
     """What the folder holds of a sweep; None if it is none, or none that can be read, which the engine will say."""
     try:
@@ -232,7 +203,7 @@ def _ask_to_stop(asked):
 
 
 def _draw(sweep, results, workdir):
-    room = common.make_workdir(workdir / "montages")
+    rooms = [common.make_workdir(workdir / name) for name in ("montages", "photographs")]
     for problem in sweep.problems:
         for name, image in problem.images.items():
             found = results[problem.name, name]
@@ -244,7 +215,8 @@ def _draw(sweep, results, workdir):
             picture = ij.figures.montage(
                 tiles, labels=[name, *labels[:_SHOWN]], columns=3, title=f"{problem.name} (clipped to 0..255)"
             )
-            ij.save_image(room / f"{problem.name}-{name}.png", picture)
+            for room, shown in zip(rooms, (picture, image), strict=True):
+                ij.save_image(room / f"{problem.name}-{name}.png", shown)
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ image with given features, `sample` many:
 
 from invert_jax import (
     batching,
+    coupled,
     figures,
     files,
     images,
@@ -35,6 +36,7 @@ from invert_jax import (
     recipes,
     regularizers,
     sampling,
+    sensitivity,
     sweeps,
     weights,
 )
@@ -57,6 +59,7 @@ __all__ = [
     "__version__",
     "alexnet",
     "batching",
+    "coupled",
     "dsift",
     "figures",
     "files",
@@ -92,6 +95,7 @@ __all__ = [
     "sampling",
     "save_image",
     "save_params",
+    "sensitivity",
     "surroundings",
     "sweeps",
     "weights",

@@ -91,7 +91,9 @@ def over_restarts(key: jax.Array, pairs, *, num_resamples: int = 999) -> Interva
         apart = chosen[:, :, None] != chosen[:, None, :]
         taken = pairs[np.arange(len(pairs))[:, None, None], chosen[:, :, None], chosen[:, None, :]]
         with np.errstate(invalid="ignore"):
-            return np.nanmean(np.sum(taken * apart, axis=(1, 2)) / np.sum(apart, axis=(1, 2)))
+            means = np.sum(taken * apart, axis=(1, 2)) / np.sum(apart, axis=(1, 2))
+        known = means[np.isfinite(means)]  # of a photograph that drew one restart throughout there is none
+        return known.mean() if known.size else np.nan
 
     everyone = np.broadcast_to(np.arange(count), pairs.shape[:2])
     resampled = [mean(draw.integers(count, size=pairs.shape[:2])) for _ in range(num_resamples)]

@@ -17,19 +17,28 @@ _COLORS = ("#000000", "#0072b2", "#e69f00", "#009e73", "#d55e00", "#cc79a7", "#5
 _MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 
 
-def heatmap(array, *, title: str = "", label: str = "") -> np.ndarray:
+def heatmap(
+    array,
+    *,
+    title: str = "",
+    label: str = "",
+    rows: Sequence[str] | None = None,
+    columns: Sequence[str] | None = None,
+) -> np.ndarray:
     """A map of values with a color bar; what is not finite is gray, and counted below the map.
 
     Args:
       array: `[H, W]`.
       title: above the map.
       label: beside the color bar: what the values are, and their unit.
+      rows: `[H]` names beside the map; None is numbers.
+      columns: `[W]` names below it; None is numbers.
 
     Returns:
       uint8 `[H, W, 3]`, the figure.
 
     Raises:
-      ValueError: not two-dimensional, or empty.
+      ValueError: not two-dimensional, or empty, or another number of names.
 
     >>> heatmap(np.eye(3), title="Identity", label="weight").shape[2]
     3
@@ -43,9 +52,9 @@ def heatmap(array, *, title: str = "", label: str = "") -> np.ndarray:
         raise ValueError(f"A heat map shows one array [H, W]; got shape {array.shape}.")
     finite = np.isfinite(array)
     low, high = (array[finite].min(), array[finite].max()) if finite.any() else (0.0, 1.0)
-    rows, columns = array.shape
-    width = float(np.clip(4.4 * columns / rows, 2.4, 9.0))
-    figure = Figure(figsize=(width + 1.4, float(np.clip(width * rows / columns, 1.6, 7.0)) + 0.8), dpi=150)
+    height, breadth = array.shape
+    width = float(np.clip(4.4 * breadth / height, 2.4, 9.0))
+    figure = Figure(figsize=(width + 1.4, float(np.clip(width * height / breadth, 1.6, 7.0)) + 0.8), dpi=150)
     axes = figure.add_subplot()
     axes.set_facecolor("0.75")
     shown = axes.imshow(
@@ -53,8 +62,14 @@ def heatmap(array, *, title: str = "", label: str = "") -> np.ndarray:
     )
     beside = make_axes_locatable(axes).append_axes("right", size=0.17, pad=0.12)  # as high as the map
     figure.colorbar(shown, cax=beside, label=label)
-    for axis in (axes.xaxis, axes.yaxis):
-        axis.set_major_locator(ticker.MaxNLocator(6, integer=True))
+    for axis, names, count in ((axes.yaxis, rows, height), (axes.xaxis, columns, breadth)):
+        if names is None:
+            axis.set_major_locator(ticker.MaxNLocator(6, integer=True))
+        elif len(names) == count:
+            turned = 90 if axis is axes.xaxis else 0
+            axis.set_ticks(np.arange(count), [_escaped(str(name)) for name in names], fontsize=8, rotation=turned)
+        else:
+            raise ValueError(f"There are {len(names)} names for {count} places of the map; give one for each.")
     for spine in axes.spines.values():
         spine.set_linewidth(0.6)
     axes.set_title(_escaped(title), fontsize=11, wrap=True)

@@ -1,6 +1,8 @@
-"""Receptive fields from layer geometry, in exact integers (Mahendran & Vedaldi, Table 2)."""
+"""Receptive fields from layer geometry, in exact integers (Mahendran & Vedaldi, Table 2), and what is in them."""
 
 from typing import NamedTuple
+
+import numpy as np
 
 from invert_jax import layers
 
@@ -68,3 +70,52 @@ def box(field: ReceptiveField, rows: tuple[int, int], columns: tuple[int, int]) 
     top, left = (field.offset + field.stride * first for first, _ in (rows, columns))
     bottom, right = (field.offset + field.stride * (end - 1) + field.size for _, end in (rows, columns))
     return top, left, bottom, right
+
+
+class Concentration(NamedTuple):
+    """How much of a map lies inside a box, and how close to its center.
+
+    Attributes:
+      inside: share of the map in the box.
+      area: share of the map's area in the box.
+      side: of the square about the box's center that holds a stated share of the map, pixels: its effective side.
+    """
+
+    inside: float
+    area: float
+    side: int
+
+
+def concentration(values, box: tuple[int, int, int, int], *, share: float = 0.9) -> Concentration:
+    """How a map, such as the variance over restarts, lies in the box that neurons see: their effective field.
+
+    Args:
+      values: `[H, W]` or `[H, W, C]`, none negative.
+      box: `(top, left, bottom, right)`, as `box` returns.
+      share: of the map that the square is to hold.
+
+    Returns:
+      A `Concentration`; of a map that is zero everywhere NaN, and a side of 0.
+
+    Raises:
+      ValueError: another shape, or values that are negative or not finite.
+
+    >>> found = concentration(np.pad(np.ones((4, 4)), 3), (2, 2, 8, 8))
+    >>> found.inside, found.area, found.side
+    (1.0, 0.36, 4)
+    """
+    values = np.asarray(values, np.float64)
+    if values.ndim not in (2, 3) or not np.isfinite(values).all() or np.any(values < 0):
+        raise ValueError(f"A map is [H, W] or [H, W, C], finite and not negative; got shape {values.shape}.")
+    values = values.reshape(*values.shape[:2], -1).sum(axis=2)
+    top, left, bottom, right = box
+    part = values[max(top, 0) : max(bottom, 0), max(left, 0) : max(right, 0)]
+    total, area = values.sum(), part.size / values.size
+    if total == 0:
+        return Concentration(np.nan, area, 0)
+    rows, columns = np.indices(values.shape) + 0.5
+    distance = np.maximum(np.abs(rows - (top + bottom) / 2), np.abs(columns - (left + right) / 2))
+    order = np.argsort(distance, axis=None, kind="stable")
+    reached = np.searchsorted(np.cumsum(values.ravel()[order]), share * total)
+    side = round(2 * distance.ravel()[order[min(reached, values.size - 1)]]) + 1  # from pixel centers to their edges
+    return Concentration(float(part.sum() / total), area, side)

@@ -53,3 +53,8 @@ def test_comparison_is_exact_and_corrected(rng, key):
         intervals.compare(key, gaps, {"a": gaps["a"], "b": gaps["b"]})
     with pytest.raises(ValueError, match="as many"):
         intervals.compare(key, {"a": np.zeros(3)}, {"a": np.zeros(4)})
+
+
+def test_two_restarts_of_one_photograph_have_an_interval_of_a_point(key):
+    pairs = np.array([[[0.0, 3.0], [3.0, 0.0]]])  # half of the draws are of one restart twice, which says nothing
+    assert intervals.over_restarts(key, pairs) == intervals.Interval(3.0, 3.0, 3.0)

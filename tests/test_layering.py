@@ -33,7 +33,7 @@ FLOORS = (
     ("representations", "parameterizations", "masks", "metrics"),
     ("objective",),
     ("inversion",),
-    ("batching", "recipes", "baselines", "invariance"),
+    ("batching", "recipes", "baselines", "invariance", "coupled", "sensitivity"),
     ("sampling", "sweeps"),
     ("__init__",),
 )
@@ -54,9 +54,11 @@ INSIDE_FUNCTIONS_ONLY = (
     "matplotlib",
     "mpl_toolkits",
     "orbax",
+    "jinja2",
 )
 SHARED_BY_RUNNERS = (
     "experiments.common",
+    "experiments.described",
     "experiments.kept",
     "experiments.layer_by_layer",
     "experiments.plain_forms",

@@ -210,18 +210,6 @@ def test_peakiness_tells_spikes_from_noise_and_from_edges(rng):
     assert abs(peakiness(noise)) < 1 and abs(peakiness(edges)) < 1 and peakiness(spikes) > 10
 
 
-def test_concentration_is_of_energy_about_the_box():
-    concentration = module("figure9")._concentration
-    energy = np.zeros((100, 100, 3))
-    energy[40:60, 40:60] = 1
-    found = concentration(energy, (30, 30, 70, 70))
-    assert found["energy_inside"] == 1 and found["area_inside"] == 0.16 and found["box_side"] == 40
-    assert found["side_of_90_percent"] == 19  # 0.9 of 400 pixels: 18.97 a side
-    energy[:20] = 0.1  # elsewhere
-    assert concentration(energy, (30, 30, 70, 70))["energy_inside"] == pytest.approx(400 / 600)
-    assert concentration(np.ones((100, 100, 3)), (-20, -20, 120, 120))["area_inside"] == 1
-
-
 def test_excess_is_a_channel_over_the_other_two_and_noise_has_none(rng):
     excess = module("green")._excess
     image = np.array([[[10.0, 60.0, 30.0], [200.0, 100.0, 20.0]], [[0.0, 300.0, 0.0], [90.0, 90.0, 90.0]]])

@@ -31,6 +31,14 @@ def test_heatmap_extremes_have_the_colors_at_the_ends():
     assert np.median(low[:, 0]) < np.median(high[:, 0])  # row 0 is at the top
 
 
+def test_heatmap_has_room_for_names():
+    plain = plots.heatmap(np.eye(3))
+    named = plots.heatmap(np.eye(3), rows=["a layer", "b", "c"], columns=["d", "e", "f"])
+    assert named.shape[1] > plain.shape[1] + 20 and _has_white_border(named)
+    with pytest.raises(ValueError, match="2 names for 3 places"):
+        plots.heatmap(np.eye(3), columns=["d", "e"])
+
+
 def test_heatmap_counts_what_is_not_finite():
     array = np.ones((4, 4))
     array[0, 0] = 2.0

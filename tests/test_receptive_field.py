@@ -79,3 +79,19 @@ def test_a_stack_of_ones_own():
     rows = receptive_field.of((*table, layers.Layer("c", "conv", size=3, padding=1)))
     assert rows == (("a", 3, 1, -1), ("b", 4, 2, -1), ("c", 8, 2, -3))
     assert receptive_field.of(()) == ()
+
+
+def test_concentration_is_of_a_map_about_the_box():
+    values = np.zeros((100, 100, 3))
+    values[40:60, 40:60] = 1
+    found = receptive_field.concentration(values, (30, 30, 70, 70))
+    assert found.inside == 1 and found.area == 0.16
+    assert found.side == 20  # 18 x 18 pixels hold 0.81 of them
+    assert receptive_field.concentration(values, (30, 30, 70, 70), share=0.25).side == 10
+    values[:20] = 0.1  # elsewhere
+    assert receptive_field.concentration(values, (30, 30, 70, 70)).inside == pytest.approx(400 / 600)
+    assert receptive_field.concentration(np.ones((100, 100, 3)), (-20, -20, 120, 120)).area == 1
+    assert np.isnan(receptive_field.concentration(np.zeros((9, 9)), (0, 0, 4, 4)).inside)
+    for wrong in (np.full((4, 4), -1.0), np.full((4, 4), np.nan), np.ones(4)):
+        with pytest.raises(ValueError, match="finite and not negative"):
+            receptive_field.concentration(wrong, (0, 0, 2, 2))

@@ -56,10 +56,21 @@ def main() -> None:
         for layer in FLAGS.layers:
             found, box = inversions[layer][i], boxes[layer]
             image = found.image[0]
-            row = _concentration((np.clip(image, 0, 255) - center) ** 2, box)
-            rows.append({"image": photo.name, "layer": layer, "box": box, "relative_error": found.error[0], **row})
+            row = ij.receptive_field.concentration((np.clip(image, 0, 255) - center) ** 2, box)
+            rows.append(
+                {
+                    "image": photo.name,
+                    "layer": layer,
+                    "box": box,
+                    "relative_error": found.error[0],
+                    "energy_inside": row.inside,
+                    "area_inside": row.area,
+                    "side_of_90_percent": row.side,
+                    "box_side": box[2] - box[0],
+                }
+            )
             tiles.append(ij.figures.draw_box(image, box, color=_WHITE) if found.finite[0] else image)
-            labels.append(f"{layer}: {100 * row['energy_inside']:.0f} % inside")
+            labels.append(f"{layer}: {100 * row.inside:.0f} % inside")
         title = f"Figure 9: central 5 x 5 neurons of {reproduction.network()}, energy in their box (clipped to 0..255)"
         sheets.append(ij.figures.montage(tiles, labels=labels, columns=_COLUMNS, title=None if i else title))
 
@@ -99,24 +110,6 @@ def _box(field, mask):
         neurons = np.flatnonzero(mask.any(axis=(1 - axis, 2)))
         ends.append((int(neurons[0]), int(neurons[-1]) + 1))
     return ij.receptive_field.box(field, *ends)
-
-
-def _concentration(energy, box):
-    """Shares inside a box, and the side of the square about its center that holds 90 % of the energy."""
-    energy = np.asarray(energy, np.float64).sum(axis=2)
-    top, left, bottom, right = box
-    inside = np.s_[max(top, 0) : bottom, max(left, 0) : right]
-    rows, columns = np.indices(energy.shape) + 0.5
-    distance = np.maximum(np.abs(rows - (top + bottom) / 2), np.abs(columns - (left + right) / 2))
-    order = np.argsort(distance, axis=None)
-    held = np.cumsum(energy.ravel()[order])
-    reached = np.searchsorted(held, 0.9 * held[-1])
-    return {
-        "energy_inside": energy[inside].sum() / energy.sum(),
-        "area_inside": energy[inside].size / energy.size,
-        "side_of_90_percent": round(2 * distance.ravel()[order[min(reached, energy.size - 1)]]),
-        "box_side": bottom - top,
-    }
 
 
 if __name__ == "__main__":

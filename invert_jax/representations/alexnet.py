@@ -87,6 +87,10 @@ class Tap:
 
     def __call__(self, params: Params, image: Image) -> Features:
         """Features of the tap."""
+        return self.every(params, image)[self.layer]
+
+    def every(self, params: Params, image: Image) -> dict[str, Features]:
+        """Features of this tap and of all before it, by name, in one pass."""
         need = layers.smallest_input(layers.up_to(self.layer))
         checks.require_image(image, channels=3, min_side=need, what=f"CNN-A at {self.layer}")
         if len(self.module.mean_shape) == 3 and image.shape != self.module.mean_shape:
@@ -95,7 +99,7 @@ class Tap:
                 f"{image.shape}: resize the image to that size."
             )
         taps: Any = self.module.apply({"params": params}, image)
-        return taps[self.layer]
+        return taps
 
 
 def alexnet(params: Params | None = None, *, layer: str = "fc8", precision: str = "float32") -> Representation:

@@ -1,0 +1,45 @@
+"""A sweep as flags describe it, for the runner that makes it and for those that measure it."""
+
+from absl import flags
+
+import invert_jax as ij
+from experiments import reproduction
+
+FLAGS = flags.FLAGS
+
+RECIPES = {
+    "pixels": lambda layer: ij.recipes.shallow() if layer is None else ij.recipes.for_layer(layer),
+    "pyramid": ij.recipes.laplacian_pyramid,
+}
+
+
+def define_flags(name: str) -> None:
+    """Defines the flags that say what is swept; `name` is the work folder's."""
+    reproduction.define_flags(name, num_images=5, alexnet=True)
+    flags.DEFINE_list("representations", ["alexnet"], f"What to invert: alexnet, {', '.join(reproduction.GRAY)}.")
+    flags.DEFINE_list("layers", ["conv1", "norm2", "conv4", "pool5", "fc6", "fc8"], "Layers of alexnet.")
+    flags.DEFINE_list("recipes", ["pixels"], f"How: {', '.join(RECIPES)}.")
+    flags.DEFINE_integer("num_restarts", 8, "Random starts of every photograph.", lower_bound=1)
+    flags.DEFINE_integer("gray_size", 160, "Side of the photographs of everything but alexnet.", lower_bound=16)
+    flags.DEFINE_enum("dtype", "float32", ["float32", "float16"], "In which pictures are kept.")
+
+
+def sweep() -> ij.sweeps.Sweep:
+    """The sweep that the flags describe, checked whole."""
+    reproduction.require_known("--representations", FLAGS.representations, ("alexnet", *reproduction.GRAY))
+    reproduction.require_known("--layers", FLAGS.layers, ij.layers.NAMES)
+    reproduction.require_known("--recipes", FLAGS.recipes, RECIPES)
+    problems = []
+    for name in FLAGS.representations:
+        deep = name == "alexnet"
+        size = reproduction.ALEXNET_SIZE if deep else FLAGS.gray_size
+        photographs = reproduction.photographs(size=size, gray=not deep)
+        images = {photo.name: photo.image for photo in photographs}
+        if len(images) < len(photographs):
+            raise ValueError("Two photographs have one name; give each file a name of its own.")
+        for layer in FLAGS.layers if deep else [None]:
+            phi = reproduction.alexnet(layer) if deep else reproduction.GRAY[name]()
+            for recipe in FLAGS.recipes:
+                label = "-".join([layer or name, *([recipe] if len(FLAGS.recipes) > 1 else [])])
+                problems.append(ij.sweeps.Problem(label, phi, RECIPES[recipe](layer), images))
+    return ij.sweeps.make(problems, num_restarts=FLAGS.num_restarts, seed=FLAGS.seed, dtype=FLAGS.dtype)

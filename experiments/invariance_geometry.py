@@ -1,0 +1,236 @@
+"""The shape of an invariance: how wide it is when restarts are pushed, whether they are connected, what its tangent is.
+
+    python -m experiments.invariance_geometry --images=photograph.jpg --layers=norm2,conv4,pool5,fc8
+    python -m experiments.invariance_geometry --images=folder --num_images=3 --bound=2
+
+For each photograph and layer, beginning with --num_restarts restarts by `recipes.for_layer`:
+
+    repulsion.png    restarts pushed apart, each at no more error than it had (`ij.coupled.repel`); random starts
+                     underestimate how wide an invariance is. The pushed ones are coupled, no sample: results.json and
+                     the file that keeps them say so. Natural-image priors do not hold them.
+    path.png         nine images on a way from one restart to another, the code's error held below --bound times the
+                     larger of their own (`ij.coupled.path`), above it the straight line; the errors under each
+    directions.png   the changes of the photograph that move its code most, and least, of all and of smooth ones
+                     (`ij.sensitivity.directions`); contrast stretched
+
+and table.md, results.json. About two minutes for a layer of a photograph on two CPU cores, the restarts among them.
+"""
+
+import jax
+import numpy as np
+from absl import flags
+
+import invert_jax as ij
+from experiments import common, kept, reproduction
+
+FLAGS = flags.FLAGS
+
+LAYERS = ("norm2", "conv4", "pool5", "fc8")
+NUM_FREQUENCIES = 16
+_KINDS = {
+    "most": {"least": False},
+    "most, smooth": {"least": False, "num_frequencies": NUM_FREQUENCIES},
+    "least": {"least": True},
+    "least, smooth": {"least": True, "num_frequencies": NUM_FREQUENCIES},
+}
+_SHOWN = 2  # directions of a kind
+_ALONG = 9  # images of a way
+
+
+def _define_flags():
+    reproduction.define_flags("invariance_geometry", num_images=1, alexnet=True)
+    flags.DEFINE_list("layers", list(LAYERS), "Layers to look at.")
+    flags.DEFINE_integer("num_restarts", 4, "Restarts to begin with.", lower_bound=2)
+    flags.DEFINE_float("bound", 1.5, "Of a way's errors, times the larger of its ends'.", lower_bound=1)
+    flags.DEFINE_integer("num_steps", 200, "Of repulsion and of a way.", lower_bound=1)
+
+
+def main() -> None:
+    """Measures and draws what the flags describe."""
+    reproduction.require_known("--layers", FLAGS.layers, ij.layers.NAMES)
+    photographs = reproduction.photographs(size=reproduction.ALEXNET_SIZE, gray=False)
+    reproduction.say_photographs(photographs)
+    workdir = common.make_workdir(FLAGS.workdir)
+
+    rows, sheets = [], {"repulsion": [], "path": [], "directions": []}
+    for layer in FLAGS.layers:
+        representation = reproduction.alexnet(layer)
+        images = [photo.image for photo in photographs]
+        restarts = kept.inversions(
+            workdir,
+            representation,
+            ij.recipes.for_layer(layer),
+            images,
+            num_restarts=FLAGS.num_restarts,
+            description=layer,
+        )
+        for photo, found in zip(photographs, restarts, strict=True):
+            looked = _look(workdir, representation, photo, found)
+            rows.append({"layer": layer, "image": photo.name, **_numbers(looked)})
+            for name, tiles in _tiles(layer, photo, looked).items():
+                sheets[name] += tiles
+
+    columns = {"repulsion": 1 + FLAGS.num_restarts, "path": _ALONG, "directions": 1 + _SHOWN * len(_KINDS)}
+    titles = {
+        "repulsion": "Restarts, and below them the same pushed apart at no more error (clipped to 0..255)",
+        "path": "From one restart to another: straight, and at nearly the same code (error of it; clipped to 0..255)",
+        "directions": "Changes of the photograph that move its code most and least (code's change by gray level)",
+    }
+    reproduction.finish(
+        workdir,
+        results={
+            "network": reproduction.network(),
+            "restarts": {"repulsion": "coupled: pushed apart, no sample", "path": "coupled: strung together"},
+            "rows": rows,
+        },
+        table=_table(rows),
+        pictures={
+            name: ij.figures.montage(
+                [image for image, _, _ in tiles],
+                labels=[label for _, label, _ in tiles],
+                mode=[mode for _, _, mode in tiles],
+                columns=columns[name],
+                title=titles[name],
+                height=160,
+            )
+            for name, tiles in sheets.items()
+        },
+    )
+
+
+def _look(workdir, representation, photo, found):
+    """Restarts, pushed ones, a way and directions, kept in the work folder."""
+    images = found.image[found.finite]
+    if len(images) < 2:
+        raise ValueError(f"{len(images)} restarts of {photo.name} are finite; two are needed.")
+    target, errors = representation(photo.image), found.error[found.finite]
+    keep = kept.keeper(workdir, (representation, photo.image, images, FLAGS.num_steps, FLAGS.bound, FLAGS.seed))
+    common.console.print(f"{photo.name}: repulsion, a way, directions", highlight=False)
+
+    def arrays(coupled):
+        return {name: np.asarray(value) for name, value in coupled._asdict().items()} | {"coupled": np.array(True)}
+
+    def way():
+        bound = FLAGS.bound * float(max(errors[:2]))
+        return arrays(
+            ij.coupled.path(
+                representation,
+                target,
+                *images[:2],
+                bound=bound,
+                num_images=_ALONG,
+                num_steps=FLAGS.num_steps,
+            )
+        )
+
+    def directions():
+        found = {
+            kind: ij.sensitivity.directions(
+                jax.random.key(FLAGS.seed), representation, photo.image, count=_SHOWN, **options
+            )
+            for kind, options in _KINDS.items()
+        }
+        return {f"{kind}, {name}": array for kind, each in found.items() for name, array in each._asdict().items()}
+
+    line = np.linspace(images[0], images[1], _ALONG)
+    return {
+        "restarts": images,
+        "errors": errors,
+        "pushed": keep(
+            "repulsion",
+            lambda: arrays(ij.coupled.repel(representation, target, images, num_steps=FLAGS.num_steps)),
+        ),
+        "line": line,
+        "line_errors": np.array([float(ij.metrics.relative_error(representation(one), target)) for one in line]),
+        "way": keep("path", way),
+        "directions": keep("directions", directions),
+    }
+
+
+def _numbers(looked):
+    pushed, way, directions = looked["pushed"], looked["way"], looked["directions"]
+    return {
+        "error": looked["errors"],
+        "distance": float(pushed["before"]),
+        "pushed_error": pushed["error"],
+        "pushed_distance": float(pushed["after"]),
+        "pushed_within": pushed["within"],
+        "line_error": looked["line_errors"],
+        "line_length": float(way["before"]),
+        "way_error": way["error"],
+        "way_length": float(way["after"]),
+        "way_within": way["within"],
+        "gains": {kind: directions[f"{kind}, gain"] for kind in _KINDS},
+        "residuals": {kind: directions[f"{kind}, residual"] for kind in _KINDS},
+    }
+
+
+def _tiles(layer, photo, looked):
+    """`(image, label, mode)` for each picture's row of this photograph and layer."""
+
+    def told(images, errors):
+        return [(image, f"{100 * error:.1f} %", "clip") for image, error in zip(images, errors, strict=True)]
+
+    pushed, way, directions = looked["pushed"], looked["way"], looked["directions"]
+    blank = [(np.full_like(photo.image, 255), "", "clip")]
+    lost = (FLAGS.num_restarts - len(looked["restarts"])) * blank
+    original = (photo.image, f"{photo.name}, {layer}", "clip")
+    apart = (photo.image, f"{pushed['before']:.1f} to {pushed['after']:.1f} gray levels apart", "clip")
+    return {
+        "repulsion": [
+            original,
+            *told(looked["restarts"], looked["errors"]),
+            *lost,
+            apart,
+            *told(pushed["image"], pushed["error"]),
+            *lost,
+        ],
+        "path": [*told(looked["line"], looked["line_errors"]), *told(way["image"], way["error"])],
+        "directions": [
+            original,
+            *(
+                (direction, f"{kind}: {gain:.3g}", "stretch")
+                for kind in _KINDS
+                for direction, gain in zip(directions[f"{kind}, direction"], directions[f"{kind}, gain"], strict=True)
+            ),
+        ],
+    }
+
+
+def _table(rows):
+    return reproduction.markdown(
+        [
+            "layer",
+            "photograph",
+            "error, %",
+            "apart, gray levels",
+            "pushed apart",
+            "error then, %",
+            "straight line's error, %",
+            "the way's, %",
+            "length",
+            "the way's",
+            *(f"gain, {kind}" for kind in _KINDS),
+        ],
+        [
+            [
+                row["layer"],
+                row["image"],
+                f"{100 * np.mean(row['error']):.1f}",
+                f"{row['distance']:.1f}",
+                f"{row['pushed_distance']:.1f}",
+                f"{100 * np.mean(row['pushed_error']):.1f}",
+                f"{100 * np.max(row['line_error']):.1f}",
+                f"{100 * np.max(row['way_error']):.1f}" + ("" if np.all(row["way_within"]) else " (not held)"),
+                f"{row['line_length']:.1f}",
+                f"{row['way_length']:.1f}",
+                *(f"{row['gains'][kind][0]:.2g}" for kind in _KINDS),
+            ]
+            for row in rows
+        ],
+    )
+
+
+if __name__ == "__main__":
+    _define_flags()
+    common.run(main)

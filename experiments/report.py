@@ -1,0 +1,205 @@
+"""A sweep as one page: montages, maps, curves, tables, settings; one HTML file that needs no network and no server.
+
+    python -m experiments.report WORKDIR
+
+WORKDIR is what experiments.sample_invariances wrote, finished or not; what experiments.invariance_curves has measured
+there is on the page, too. Writes WORKDIR/report.html. Everything is inside it: mail it, open it on a phone; it follows
+the reader's dark or light setting. A photograph and layer take a few seconds.
+"""
+
+import base64
+import io
+import json
+import pathlib
+import shlex
+
+import numpy as np
+from absl import flags
+from PIL import Image
+
+import invert_jax as ij
+from experiments import common
+
+FLAGS = flags.FLAGS
+
+_SHOWN = 8  # restarts of a photograph
+_QUALITY = 88  # of JPEG, for pictures; plots are PNG
+_PLOTS = {
+    "diversity": "Distance between restarts of one code against layers, with intervals over photographs",
+    "bands": "Distance between restarts band by band of the Laplacian pyramid against layers",
+    "equivalence": "Percentiles of the restarts' codes, and share of classes kept, against layers",
+    "layers": "Heat map: percentile of the distance to the photograph's code at every layer, by inverted layer",
+}
+
+
+def main(path: str | None = None) -> None:
+    """Writes the page of a work folder."""
+    import jinja2
+
+    if path is None:
+        raise ValueError("Name the folder of a sweep: python -m experiments.report WORKDIR.")
+    workdir = pathlib.Path(path)
+    results = ij.load_sweep(workdir)
+    if not results:
+        raise ValueError(f"{workdir} has no restarts yet; run the sweep first.")
+    told = _read(workdir / "results.json")
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(pathlib.Path(__file__).parent), autoescape=True, undefined=jinja2.StrictUndefined
+    )
+    settings = results.manifest["settings"]
+    order = [name for name in (key.removesuffix(": weights") for key in settings) if name in results.problems]
+    sections = [*_curves(workdir), *(_problem(workdir, results, name) for name in order)]
+    page = environment.get_template("report.html.jinja").render(
+        title=f"Which images have the same code? {workdir.name}",
+        summary=_summary(results, told),
+        sections=sections,
+        commands=_commands(workdir, told),
+        settings=list(settings.items()),
+    )
+    common.write_text(workdir / "report.html", page)
+    size = len(page.encode()) / 2**20
+    common.console.print(f"{workdir / 'report.html'}, {size:.1f} MB", highlight=False, soft_wrap=True)
+
+
+def _read(path):
+    """The object in a JSON file; an empty one if there is none, or not a whole one."""
+    try:
+        found = json.loads(path.read_text())
+        return found if isinstance(found, dict) else {}
+    except (OSError, ValueError):
+        return {}
+
+
+def _summary(results, told):
+    there = sum(len(results.errors(*which)[0]) for which in results)
+    lost = sum(int((~results.errors(*which)[1]).sum()) for which in results)
+    versions, device = told.get("versions", {}), told.get("device", {})
+    made = (
+        f" Made by invert_jax {versions['invert_jax']} with JAX {versions['jax']} on {device['kind']}." if told else ""
+    )
+    return (
+        f"{there} restarts of {len(results.images)} photographs from {len(results.problems)} codes, {lost} of them not "
+        f"finite. Each began at its own noise and descended until it had the photograph's code as nearly as it could; "
+        f"what restarts share, the code holds, and where they differ, it does not care.{made}"
+    )
+
+
+def _commands(workdir, told):
+    """The commands that made the folder and this page; what the folder tells of its own, if anything."""
+    lines = []
+    for runner, results in (
+        ("sample_invariances", told),
+        ("invariance_curves", _read(workdir / "invariance/results.json")),
+    ):
+        if "command" in results:
+            lines.append(shlex.join(["python", "-m", f"experiments.{runner}", *results["command"][1:]]))
+    return "\n".join([*lines, shlex.join(["python", "-m", "experiments.report", str(workdir)])])
+
+
+def _curves(workdir):
+    """The section of what invariance_curves has measured; none if it has not."""
+    room = workdir / "invariance"
+    table = room / "table.md"
+    if not table.exists():
+        return []
+    lines = table.read_text().splitlines()
+    cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines if line.startswith("|")]
+    return [
+        {
+            "id": "curves",
+            "title": "Invariance over depth",
+            "text": [
+                "Means over photographs [95 % intervals over photographs]. The percentile is that of a restart's "
+                "distance to the photograph's code among the distances between photographs; distinct is how many "
+                "different images the restarts amount to.",
+                *(line for line in lines if line and not line.startswith("|")),
+            ],
+            "plots": [
+                _picture(np.asarray(Image.open(room / f"{name}.png").convert("RGB")), alt, "", plot=True)
+                for name, alt in _PLOTS.items()
+                if (room / f"{name}.png").exists()
+            ],
+            "header": cells[0],
+            "rows": cells[2:],
+            "photographs": [],
+        }
+    ]
+
+
+def _problem(workdir, results, problem):
+    names = [image for which, image in results if which == problem]
+    rows, photographs = [], []
+    for name in names:
+        found = results[problem, name]
+        images = found.image[found.finite].astype(np.float32)
+        distance = "-"
+        if len(images) > 1:
+            apart = ij.invariance.distances(images)
+            distance = f"{apart[np.triu_indices(len(apart), 1)].mean():.1f}"
+        error = f"{100 * found.error[found.finite].mean():.1f}" if len(images) else "-"
+        rows.append([name, len(found.error), int((~found.finite).sum()), error, distance])
+        photographs.append(
+            {
+                "title": f"{name}: relative error {error} %, {distance} gray levels apart",
+                "tiles": _tiles(workdir, problem, name, found),
+                "plots": _maps(problem, name, found, images),
+            }
+        )
+    return {
+        "id": f"problem-{problem}",
+        "title": problem,
+        "text": [],
+        "plots": [],
+        "header": ["photograph", "restarts", "not finite", "relative error, %", "distance between them, gray levels"],
+        "rows": rows,
+        "photographs": photographs,
+    }
+
+
+def _tiles(workdir, problem, name, found):
+    """The photograph, if the folder has it, and its first restarts."""
+    tiles = []
+    original = workdir / "photographs" / f"{problem}-{name}.png"
+    if original.exists():
+        tiles.append(_picture(ij.load_image(original), f"The photograph {name}", "photograph"))
+    for restart, (image, error, good) in enumerate(zip(found.image[:_SHOWN], found.error, found.finite, strict=False)):
+        said = f"{100 * error:.1f} %" if good else "not finite"
+        tiles.append(_picture(image, f"Restart {restart} of {name} from {problem}, {said}", said))
+    return tiles
+
+
+def _maps(problem, name, found, images):
+    """Where and at which scale restarts differ, and their descent."""
+    plots = []
+    if len(images) > 1:
+        spread = ij.invariance.spread(images)
+        whole = np.sqrt((spread.deviation**2).mean(axis=2))
+        title = f"{problem}, {name}: standard deviation over {len(images)} restarts"
+        plots.append(_picture(ij.plots.heatmap(whole, title=title, label="gray levels"), title, "", plot=True))
+        for band, called in ((0, "finest"), (len(spread.bands) - 1, "coarsest")):
+            title = f"{problem}, {name}: the same of the {called} band of the Laplacian pyramid"
+            values = np.sqrt((spread.bands[band] ** 2).mean(axis=2))
+            plots.append(_picture(ij.plots.heatmap(values, title=title, label="gray levels"), title, "", plot=True))
+    title = f"{problem}, {name}: energy against steps"
+    plots.append(_picture(ij.plots.convergence(found.energy, title=title), title, "", plot=True))
+    return plots
+
+
+def _picture(image, alt, caption, *, plot=False):
+    """An image as the page holds it: its bytes in the address."""
+    picture, stream = Image.fromarray(ij.figures.display(image)), io.BytesIO()
+    if plot:
+        picture = picture.quantize(256)
+    picture.save(stream, format="PNG" if plot else "JPEG", quality=_QUALITY, optimize=plot)
+    kind, data = ("png" if plot else "jpeg"), base64.b64encode(stream.getvalue()).decode()
+    return {
+        "source": f"data:image/{kind};base64,{data}",
+        "alt": alt,
+        "caption": caption,
+        "width": picture.width,
+        "height": picture.height,
+    }
+
+
+if __name__ == "__main__":
+    common.run(main, most=1)

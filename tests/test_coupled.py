@@ -1,0 +1,122 @@
+"""Images that move together, where the answer is known: spheres, null spaces, codes that hold everything."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import invert_jax as ij
+from invert_jax import coupled
+
+
+def first_half(_, image):
+    """A linear code with a null space: it sees the upper rows alone."""
+    return image[: image.shape[0] // 2]
+
+
+def everything(_, image):
+    return image
+
+
+def length(_, image):
+    return jnp.sqrt(jnp.sum((image / 100) ** 2, keepdims=True))
+
+
+HALF, WHOLE, LENGTH = (ij.from_function(code) for code in (first_half, everything, length))
+
+
+def distance(images):
+    apart = ij.invariance.distances(images)
+    return apart[np.triu_indices(len(apart), 1)].mean()
+
+
+def errors(phi, images, target):
+    return np.array([ij.metrics.relative_error(phi(image), target) for image in images])
+
+
+def test_repulsion_goes_into_the_null_space(rng):
+    photograph = np.float32(rng.uniform(80, 170, (8, 6, 1)))
+    images = photograph + np.float32(rng.normal(0, 1, (4, 8, 6, 1)))
+    target = HALF(photograph)
+    found = coupled.repel(HALF, target, images)
+    np.testing.assert_allclose(found.bound, errors(HALF, images, target), rtol=1e-5)
+    assert found.within.all() and (found.error <= found.bound).all()
+    np.testing.assert_allclose(found.error, errors(HALF, found.image, target), rtol=1e-4)
+    np.testing.assert_allclose([found.before, found.after], [distance(images), distance(found.image)], rtol=1e-4)
+    seen, unseen = (distance(found.image[:, rows]) for rows in (np.s_[:4], np.s_[4:]))
+    assert seen < 4 and unseen > 90  # the upper half is held, the lower runs to both ends of the range
+    assert found.image.min() >= 0 and found.image.max() <= 255
+
+
+def test_a_code_that_holds_everything_leaves_no_more_room_than_the_bound():
+    photograph = np.full((6, 6, 1), 100.0, np.float32)
+    images = photograph + np.float32([0, 0.5])[:, None, None, None]
+    found = coupled.repel(WHOLE, WHOLE(photograph), images, bound=0.02)  # a ball of 2 gray levels
+    assert found.within.all() and found.before == pytest.approx(0.5, rel=1e-4)
+    assert 3.5 < found.after <= 4.001  # opposite ends of it
+
+
+def test_a_mask_frees_what_it_leaves_out(rng):
+    photograph = np.float32(rng.uniform(80, 170, (6, 6, 1)))
+    images = photograph + np.float32(rng.normal(0, 1, (2, 6, 6, 1)))
+    mask = np.zeros((6, 6, 1), bool)
+    mask[:, :3] = True
+    found = coupled.repel(WHOLE, WHOLE(photograph), images, mask=mask)
+    assert distance(found.image[:, :, :3]) < 6 < 90 < distance(found.image[:, :, 3:])
+
+
+def test_a_way_around_a_sphere():
+    ends = np.zeros((2, 1, 3, 1), np.float32)
+    ends[0, 0, 0], ends[1, 0, 1] = 100, 100
+    found = coupled.path(LENGTH, LENGTH(ends[0]), *ends, bound=0.01, num_images=9)
+    assert found.within.all() and np.array_equal(found.image[[0, -1]], ends)
+    radii = np.linalg.norm(found.image.reshape(9, 3), axis=1)
+    assert radii.min() > 98.9 and radii.max() < 101.1  # the straight line comes to 71
+    straight, arc = 100 * np.sqrt(2 / 3), 100 * np.pi / 2 / np.sqrt(3)
+    assert found.before == pytest.approx(straight, rel=1e-4)
+    assert found.after == pytest.approx(arc, rel=0.02)
+    steps = np.linalg.norm(np.diff(found.image.reshape(9, 3), axis=0), axis=1)
+    assert steps.max() < 1.5 * steps.min()
+
+
+def test_a_way_that_does_not_exist_is_told():
+    sign = ij.from_function(lambda _, image: jnp.stack([jnp.sum(image) * 0 + 1, jnp.tanh(jnp.sum(image - 100))]))
+    low, high = np.full((2, 2, 2, 1), 100.0, np.float32) + np.float32([-5, 5])[:, None, None, None]
+    target = np.float32([1, 0])
+    found = coupled.path(sign, target, low, high, bound=1.0, num_images=5)
+    assert found.within.all()  # tanh is -1 at one end, 1 at the other, never farther
+    either = ij.from_function(lambda _, image: 1 + jnp.exp(-((jnp.mean(image, keepdims=True) - 100) ** 2)))
+    found = coupled.path(either, either(low), low, high, bound=0.1, num_images=21)
+    assert not found.within.all() or np.abs(np.diff(found.image.mean(axis=(1, 2, 3)))).max() > 2  # it jumps, or fails
+
+
+def test_a_photograph_through_a_real_code():
+    photograph = ij.sample_image("chelsea", size=48, gray=True)
+    hog = ij.hog(binning="bilinear")
+    recipe = ij.recipes.mahendran_vedaldi(lambda_tv=0.5, stages=((4e-3, 60),))
+    restarts = ij.sample(
+        jax.random.key(0), hog, hog(photograph), recipe, image_shape=photograph.shape, num_restarts=3
+    ).image
+    found = coupled.repel(hog, hog(photograph), restarts, num_steps=60)
+    assert found.within.all() and found.after > 1.5 * found.before
+    assert np.isfinite(found.image).all()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (dict(images=np.zeros((1, 4, 4, 1))), "two or more"),
+        (dict(images=np.zeros((4, 4, 1))), "R, H, W, C"),
+        (dict(images=np.full((2, 4, 4, 1), np.nan)), "images"),
+        (dict(target=np.ones(3, np.float32)), "target has shape"),
+        (dict(bound=0.1), "beyond the bound"),
+        (dict(num_steps=0), "num_steps"),
+    ],
+)
+def test_refusals(arguments, said):
+    images = np.stack([np.full((4, 4, 1), 50.0), np.full((4, 4, 1), 100.0)])
+    given = {"target": WHOLE(images[0]), "images": images, **arguments}
+    with pytest.raises(ValueError, match=said):
+        coupled.repel(WHOLE, given.pop("target"), given.pop("images"), **given)
+    with pytest.raises(ValueError, match="three or more"):
+        coupled.path(WHOLE, WHOLE(images[0]), *images, bound=2.0, num_images=2)

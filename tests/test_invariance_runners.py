@@ -1,0 +1,223 @@
+"""The runners that measure a sweep and show it: curves, geometry, and the page, which a browser clicks through."""
+
+import importlib
+import json
+import os
+import re
+import shutil
+
+import numpy as np
+import pytest
+from absl import flags
+from absl.testing import flagsaver
+from runners import numbers, rows
+
+import invert_jax as ij
+from experiments import report
+
+SMALL = ["--num_images=3", "--num_restarts=3", "--gray_size=32", "--representations=hog,hogb"]
+LAYERS = ["--num_images=3", "--num_restarts=2", "--layers=conv1,norm1,pool1"]
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+
+
+def run(runner, workdir, *arguments):
+    module = importlib.import_module(f"experiments.{runner}")
+    with flagsaver.flagsaver():
+        module._define_flags()
+        flags.FLAGS([runner, f"--workdir={workdir}", *arguments])
+        module.main()
+
+
+@pytest.fixture(scope="module")
+def gray(tmp_path_factory):
+    """HOG and HOGb of three small photographs, measured."""
+    workdir = tmp_path_factory.mktemp("gray")
+    run("sample_invariances", workdir, *SMALL)
+    run("invariance_curves", workdir, *SMALL)
+    return workdir
+
+
+def told(workdir):
+    return json.loads((workdir / "invariance" / "results.json").read_text())
+
+
+def test_curves_say_what_the_restarts_say(gray):
+    found, results = ij.load_sweep(gray), told(gray)
+    assert results["num_restarts"] == 3 and set(results["problems"]) == {"hog", "hogb"}
+    assert [row[0] for row in rows(gray / "invariance")] == ["hog", "hogb"]
+    for problem, summary in results["problems"].items():
+        restarts = [found[problem, image] for image in results["images"]]
+        assert summary["error"][0] == pytest.approx(np.mean([each.error.mean() for each in restarts]), rel=1e-5)
+        apart = [ij.invariance.distances(each.image)[np.triu_indices(3, 1)].mean() for each in restarts]
+        assert summary["distance"][0] == pytest.approx(np.mean(apart), rel=1e-5)
+        low, high = summary["distance"][1:]
+        assert low < summary["distance"][0] < high and min(apart) <= low and high <= max(apart)
+        assert summary["distance_over_restarts"][0] == pytest.approx(np.mean(apart), rel=1e-4)
+        # an inversion is nearer to its photograph than photographs are to each other
+        assert summary["percentile"][problem][0] < 0.2 <= summary["perturbed"][problem][0]
+        assert 2 < summary["distinct"][0] <= 3 and summary["not_finite"] == 0
+    assert results["trend"] is None and all(map(np.isfinite, numbers(results["problems"])))
+    assert {path.name for path in (gray / "invariance").glob("*.png")} == {"diversity.png", "bands.png"}
+
+
+def test_curves_of_layers(asked, tmp_path):
+    run("invariance_curves", tmp_path, *LAYERS)  # makes the sweep, since there is none
+    assert len(asked) == 3 * 3 * 2
+    results = told(tmp_path)
+    assert list(results["steps"]) == ["norm1", "pool1"] and len(results["trend"]) == 3
+    summary = results["problems"]["conv1"]
+    assert list(summary["percentile"]) == list(ij.layers.NAMES) == list(summary["apart"])
+    assert 0 <= summary["top1"][0] <= summary["top5"][0] + 1 <= 2
+    names = {path.stem for path in (tmp_path / "invariance").glob("*.png")}
+    assert names == {"diversity", "bands", "equivalence", "layers"}
+    run("invariance_curves", tmp_path, *LAYERS[:2], "--layers=conv1")  # of what is there
+    assert len(asked) == 18 and told(tmp_path)["problems"]["conv1"] == summary
+
+    with pytest.raises(ValueError, match="holds a sweep in which conv2: weights is absent"):
+        run("invariance_curves", tmp_path, *LAYERS[:2], "--layers=conv2,pool2,fc8")
+
+
+def test_a_sweep_against_itself_is_no_different(gray):
+    run("invariance_curves", gray, *SMALL, f"--against={gray}")
+    against = told(gray)["against"]
+    assert set(against) == {f"{name}, {what}" for name in ("hog", "hogb") for what in ("error", "distance")}
+    for found in against.values():
+        assert found["difference"][0] == pytest.approx(0, abs=1e-6) and found["p_value"] > 0.2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--num_restarts=1"], "--num_restarts of two or more"),
+        (["--num_images=2"], "--num_images of three or more"),
+        (["--layers=conv9"], "conv9"),
+    ],
+)
+def test_mistakes_of_curves_are_told(arguments, said, tmp_path):
+    with pytest.raises(ValueError, match=said):
+        run("invariance_curves", tmp_path / "out", *arguments)
+    assert not (tmp_path / "out").exists()
+
+
+def test_photographs_other_than_the_sweeps_are_refused(gray):
+    with pytest.raises(ValueError, match="holds a sweep in which hog: photograph chelsea is"):
+        run("invariance_curves", gray, *SMALL[:2], "--gray_size=40", SMALL[3])
+
+
+def test_geometry_of_a_shallow_layer(tmp_path, photographs):
+    arguments = [f"--images={photographs}", "--num_images=1", "--layers=conv1", "--num_restarts=2", "--num_steps=4"]
+    recipe = ij.recipes.mahendran_vedaldi(lambda_tv=0.5, stages=((4e-3, 30),))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ij.recipes, "for_layer", lambda layer: recipe)
+        original = ij.sensitivity.directions
+        patch.setattr(
+            ij.sensitivity, "directions", lambda *given, **options: original(*given, **options, tolerance=0.1)
+        )
+        run("invariance_geometry", tmp_path, *arguments)
+        first = (tmp_path / "results.json").read_text()
+        patch.setattr(ij.sensitivity, "directions", None)  # everything is kept
+        run("invariance_geometry", tmp_path, *arguments)
+    results = json.loads(first)
+    assert json.loads((tmp_path / "results.json").read_text())["rows"] == results["rows"]
+    (row,) = results["rows"]
+    assert "coupled" in results["restarts"]["repulsion"] and all(row["pushed_within"])
+    assert row["pushed_distance"] >= row["distance"] and max(row["pushed_error"]) <= max(row["error"]) + 1e-6
+    gains = row["gains"]
+    assert gains["most"][0] > gains["most, smooth"][0] > gains["least, smooth"][0] >= 0
+    assert {path.stem for path in tmp_path.glob("*.png")} == {"repulsion", "path", "directions"}
+    kept = [np.load(path) for path in (tmp_path / "inversions").glob("*.npz")]
+    assert sum("coupled" in file.files for file in kept) == 2  # their files say so
+
+
+@pytest.fixture(scope="module")
+def page(gray):
+    report.main(str(gray))
+    return gray / "report.html"
+
+
+def test_the_page_needs_nothing_but_itself(page, gray):
+    text = page.read_text()
+    addresses = re.findall(r'(?:src|href)="([^"]*)"', text)
+    assert addresses and all(address.startswith(("data:", "#")) for address in addresses)
+    assert "http" not in re.sub(r"data:[^\"]*", "", text)
+    pictures = re.findall(r"<img src[^>]*>", text)
+    assert len(pictures) == 2 + 2 * 3 * (1 + 3 + 4)  # curves; photograph, restarts, maps
+    assert all(re.search(r'alt="[^"]{12,}"', picture) for picture in pictures)
+    for row in rows(gray / "invariance"):
+        assert row[1] in text  # the table's intervals
+    assert "experiments.sample_invariances" in text or "python -m experiments.report" in text
+    assert text.index('id="problem-hog"') < text.index('id="problem-hogb"')
+
+
+@pytest.fixture
+def one(gray, tmp_path):
+    """A sweep of one photograph and representation, under an odd name."""
+    odd = tmp_path / "<b>odd & strange"
+    shutil.copytree(gray, odd)
+    for path in [*odd.glob("restarts/*/*.npz"), *odd.glob("invariance/table.md")]:
+        if path.parts[-2:] != ("hog", "chelsea.npz"):
+            path.unlink()
+    return odd
+
+
+def test_names_are_escaped(one):
+    odd = one
+    report.main(str(odd))
+    text = (odd / "report.html").read_text()
+    assert "<b>odd" not in text and "&lt;b&gt;odd &amp; strange" in text
+
+
+def test_folders_without_a_sweep_are_told(tmp_path):
+    with pytest.raises(ValueError, match="Name the folder"):
+        report.main()
+    with pytest.raises(FileNotFoundError, match="not the work folder of a sweep"):
+        report.main(str(tmp_path))
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium to open the page in (apt install chromium)")
+@pytest.mark.parametrize(("width", "scheme"), [(1280, "light"), (390, "dark")])
+def test_a_browser_opens_it_and_clicks_through(page, width, scheme):
+    from playwright import sync_api
+
+    with sync_api.sync_playwright() as browsers:
+        unboxed = ["--no-sandbox"] if os.geteuid() == 0 else []
+        options = ["--disable-gpu", "--disable-background-networking", "--no-first-run", *unboxed]
+        browser = browsers.chromium.launch(executable_path=CHROMIUM, args=options)
+        shown = browser.new_page(viewport={"width": width, "height": 900}, color_scheme=scheme, offline=True)
+        complaints = []
+        shown.on("console", lambda message: complaints.append(message.text))
+        shown.on("pageerror", lambda error: complaints.append(str(error)))
+        shown.goto(page.as_uri())
+
+        def ground():
+            return shown.evaluate("getComputedStyle(document.body).backgroundColor")
+
+        def luminous(color):
+            return np.mean([int(part) for part in re.findall(r"\d+", color)[:3]]) > 128
+
+        assert luminous(ground()) == (scheme == "light")
+        shown.click("#theme")
+        assert luminous(ground()) == (scheme == "dark")
+        for link in shown.query_selector_all("nav a"):
+            link.click()
+            assert shown.evaluate("document.querySelector(location.hash) !== null")
+        for summary in shown.query_selector_all("details:not([open]) > summary"):
+            summary.click()
+        assert shown.evaluate("document.querySelectorAll('details:not([open])').length") == 0
+        shown.evaluate("document.querySelectorAll('img[src]').forEach(image => image.loading = 'eager')")
+        shown.wait_for_function("[...document.querySelectorAll('figure img')].every(image => image.naturalWidth > 0)")
+        shown.click("figure img >> nth=0")
+        assert shown.is_visible("#large") and shown.inner_text("#large p") != ""
+        shown.click("#large img")
+        assert not shown.is_visible("#large")
+        assert shown.evaluate("document.documentElement.scrollWidth") <= width  # nothing to scroll sideways on a phone
+        assert complaints == []
+        browser.close()
+
+
+def test_the_page_is_written_whole_or_not_at_all(one, monkeypatch):
+    (one / "report.html").write_text("before")
+    monkeypatch.setattr(os, "replace", lambda *given: (_ for _ in ()).throw(OSError(28, "full")))
+    with pytest.raises(OSError, match="full"):
+        report.main(str(one))
+    assert (one / "report.html").read_text() == "before" and not list(one.glob(".*.tmp"))
