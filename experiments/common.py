@@ -59,6 +59,12 @@ def define_inversion_flags(*, layer: str, num_restarts: int) -> None:
     flags.DEFINE_integer("step", 5, "Pixels between dsift descriptors.")
     flags.DEFINE_enum("variant", "vlfeat", ["vlfeat", "released"], "HOG and DSIFT as VLFeat, or as the paper's code.")
     flags.DEFINE_enum("precision", "float32", ["float32", "bfloat16"], "Arithmetic of alexnet between image and layer.")
+    flags.DEFINE_enum(
+        "recipe",
+        "pixels",
+        ["pixels", "pyramid"],
+        "How to descend: on the pixels, as the paper; or on a Laplacian pyramid, which comes nearer and takes longer.",
+    )
     flags.DEFINE_float("lambda_tv", None, "Weight of TV^beta in eq. 3; the recipe's own if absent.")
     flags.DEFINE_float("lambda_alpha", None, "Weight of the alpha-norm in eq. 3; the balancing rule if absent.")
     flags.DEFINE_float(
@@ -100,8 +106,16 @@ def alexnet_params(path: str | None) -> dict | None:
 
 def recipe(values: flags.FlagValues) -> ij.Recipe:
     """The recipe for the representation that the flags name, with their changes."""
-    chosen = ij.recipes.default(values.layer) if values.representation == "alexnet" else ij.recipes.shallow()
-    changes = {"loss": LOSSES[values.loss]}
+    layer = values.layer if values.representation == "alexnet" else None
+    changes = {}
+    if values.recipe == "pyramid":
+        chosen = ij.recipes.laplacian_pyramid(layer)
+        if values.stages is not None:
+            raise ValueError("--stages are of the pixels' descent; drop them, or --recipe=pyramid.")
+    else:
+        chosen = ij.recipes.shallow() if layer is None else ij.recipes.for_layer(layer)
+    if values.recipe == "pixels" or values["loss"].present:
+        changes["loss"] = LOSSES[values.loss]
     for name in ("lambda_tv", "lambda_alpha", "beta", "sigma"):
         if getattr(values, name) is not None:
             changes[name] = getattr(values, name)

@@ -4,7 +4,8 @@
     python -m experiments.invert_image --image=dog.jpg --layer=fc8 --num_restarts=8
     python -m experiments.invert_image --representation=hogb --image=astronaut
 
-Eq. 3 of Mahendran & Vedaldi 2015, by momentum descent. Writes into --workdir:
+Eq. 3 of Mahendran & Vedaldi 2015, by momentum descent on the pixels; with --recipe=pyramid eq. 7 of Singh & Namboodiri
+2015 on a Laplacian pyramid. Writes into --workdir:
 
     montage.png       the photograph and every restart, with its relative error |y - y0| / |y0|
     spread.png        standard deviation over restarts of every pixel: where the code does not care

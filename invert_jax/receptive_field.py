@@ -72,6 +72,29 @@ def box(field: ReceptiveField, rows: tuple[int, int], columns: tuple[int, int]) 
     return top, left, bottom, right
 
 
+def box_of(field: ReceptiveField, mask) -> tuple[int, int, int, int]:
+    """Pixels that the neurons of a mask see together.
+
+    Args:
+      field: the layer's receptive field.
+      mask: boolean `[h, w, c]`, such as `masks.central` makes.
+
+    Returns:
+      `(top, left, bottom, right)`, as `box` returns.
+
+    Raises:
+      ValueError: not a map, or no neuron.
+
+    >>> box_of(alexnet()[0], np.pad(np.ones((5, 5, 1), bool), ((25, 25), (25, 25), (0, 0))))
+    (100, 100, 127, 127)
+    """
+    mask = np.asarray(mask)
+    if mask.ndim != 3 or not mask.any():
+        raise ValueError(f"A mask of a feature map is [h, w, c] with one neuron or more; got shape {mask.shape}.")
+    rows, columns = (np.flatnonzero(mask.any(axis=(1 - axis, 2))) for axis in (0, 1))
+    return box(field, (int(rows[0]), int(rows[-1]) + 1), (int(columns[0]), int(columns[-1]) + 1))
+
+
 class Concentration(NamedTuple):
     """How much of a map lies inside a box, and how close to its center.
 

@@ -211,7 +211,10 @@ def laplacian_pyramid(
 
 
 def default(representation_or_layer: Representation | str) -> Recipe:
-    """The recipe to begin with: `for_layer` for a layer of CNN-A, `shallow` for anything else.
+    """The recipe to begin with: `laplacian_pyramid` for a layer of CNN-A, `shallow` for anything else.
+
+    On the bundled network and ten photographs the pyramid comes nearer than `for_layer` from every layer, at about
+    twice the evaluations; the table stands in the README. For HOG and DSIFT `shallow` is the paper's.
 
     Args:
       representation_or_layer: what is to be inverted, or the name of a layer of CNN-A.
@@ -222,13 +225,13 @@ def default(representation_or_layer: Representation | str) -> Recipe:
     Raises:
       ValueError: an unknown layer.
 
-    >>> default("fc8").lambda_tv
-    50.0
+    >>> default("fc8") == laplacian_pyramid("fc8"), default("fc8").num_steps
+    (True, 1350)
     """
     if isinstance(representation_or_layer, str):
-        return for_layer(representation_or_layer)
+        return laplacian_pyramid(representation_or_layer)
     if not isinstance(representation_or_layer, Representation):
         kind = type(representation_or_layer).__name__
         raise TypeError(f"default takes a Representation or the name of a layer of CNN-A; got {kind}.")
     layer = getattr(representation_or_layer.apply, "layer", None)
-    return for_layer(layer) if layer in layers.NAMES else shallow()
+    return laplacian_pyramid(layer) if layer in layers.NAMES else shallow()

@@ -1,27 +1,25 @@
 """Every runner, as a user runs it: a process of its own, from the root of the checkout."""
 
 import json
-import os
-import pathlib
 import subprocess
 import sys
 
 import jax
 import numpy as np
 import pytest
+from absl import flags
+from absl.testing import flagsaver
+from processes import ROOT, environment
 
 import invert_jax as ij
-from experiments import plain_forms
-
-ROOT = pathlib.Path(__file__).parents[1]
+from experiments import common, invert_image, plain_forms
 
 
 def run(module, *arguments):
-    environment = {**os.environ, "XLA_FLAGS": "", "JAX_PLATFORMS": "cpu"}
     return subprocess.run(
         [sys.executable, "-m", f"experiments.{module}", *arguments],
         cwd=ROOT,
-        env=environment,
+        env=environment(),
         capture_output=True,
         text=True,
         timeout=300,
@@ -92,8 +90,36 @@ def test_invert_image_takes_a_file_a_mask_and_hogb(tmp_path):
         (["--stages=fast"], ["fast", "RATExSTEPS"]),
         (["--representation=hog", "--weights=x.npz"], ["--weights", "hog"]),
         (["--layer=conv1", "--size=5"], ["11 x 11", "5 x 5"]),
-        (["stray"], ["stray", "--help"]),
+        (["--recipe=pyramid", "--stages=1e-3x2"], ["--stages", "--recipe=pyramid"]),
     ],
+)
+def test_invert_image_refuses_before_it_makes_anything(tmp_path, arguments, words):
+    with flagsaver.flagsaver():
+        invert_image._define_flags()
+        flags.FLAGS(["invert_image", f"--workdir={tmp_path / 'out'}", *arguments])
+        with pytest.raises((ValueError, OSError)) as told:
+            invert_image.main()
+    assert all(word in str(told.value) for word in words), told.value
+    assert not list(tmp_path.glob("out/*"))
+
+
+def test_flags_choose_and_change_the_recipe():
+    def recipe(*arguments):
+        with flagsaver.flagsaver():
+            invert_image._define_flags()
+            flags.FLAGS(["invert_image", *arguments])
+            return common.recipe(flags.FLAGS)
+
+    assert recipe("--layer=fc8") == ij.recipes.for_layer("fc8")
+    assert recipe("--layer=fc8", "--recipe=pyramid") == ij.recipes.laplacian_pyramid("fc8")
+    assert recipe("--representation=hog") == ij.recipes.shallow()
+    changed = recipe("--layer=fc8", "--recipe=pyramid", "--loss=l1_distance", "--lambda_tv=2")
+    assert (changed.loss, changed.lambda_tv) == (ij.losses.l1_distance, 2)
+    assert recipe("--stages=4e-3x5").steps == (5,)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"), [(["--image=nowhere.png"], ["no file", "nowhere.png"]), (["stray"], ["stray", "--help"])]
 )
 def test_invert_image_says_what_is_wrong_in_a_sentence(tmp_path, arguments, words):
     done = run("invert_image", f"--workdir={tmp_path / 'out'}", *arguments)

@@ -1,8 +1,6 @@
 """Paired dictionaries: coding, decoding and averaging against closed forms, learning against what must come of it."""
 
 import json
-import os
-import pathlib
 import subprocess
 import sys
 
@@ -10,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from processes import ROOT, environment
 from refusals import refused
 
 import invert_jax as ij
@@ -302,8 +301,8 @@ def test_other_files_are_refused(folder, rng):
 def _run(*arguments):
     return subprocess.run(
         [sys.executable, "-m", "experiments.learn_hoggle", *arguments],
-        cwd=pathlib.Path(__file__).parents[1],
-        env={**os.environ, "XLA_FLAGS": "", "JAX_PLATFORMS": "cpu"},
+        cwd=ROOT,
+        env=environment(),
         capture_output=True,
         text=True,
         timeout=300,

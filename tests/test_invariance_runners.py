@@ -129,6 +129,19 @@ def test_geometry_of_a_shallow_layer(tmp_path, photographs):
     assert sum("coupled" in file.files for file in kept) == 2  # their files say so
 
 
+def test_receptive_fields_in_effect(asked, tmp_path, photographs):
+    arguments = [f"--images={photographs}", "--num_images=3", "--layers=conv1,conv3", "--num_restarts=2", "--side=5"]
+    run("receptive_fields", tmp_path, *arguments)
+    assert len(asked) == 12 and all(mask.sum() == 25 * mask.shape[2] for _, mask in asked)
+    layers = json.loads((tmp_path / "results.json").read_text())["layers"]
+    assert [layers[name]["box_side"] for name in ("conv1", "conv3")] == [27, 163]
+    for layer in layers.values():  # of noise the box holds its share of the area
+        assert layer["inside"][0] == pytest.approx(layer["area_inside"], rel=0.15)
+        assert layer["side"][0] == pytest.approx(np.sqrt(0.9) * 227, rel=0.03)
+    assert {path.stem for path in tmp_path.glob("*.png")} == {"receptive_fields", "sides"}
+    assert len(rows(tmp_path)) == 2
+
+
 @pytest.fixture(scope="module")
 def page(gray):
     report.main(str(gray))

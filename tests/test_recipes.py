@@ -53,11 +53,11 @@ def test_central_stages_are_figure_9s():
 
 
 def test_default_knows_layers_and_representations():
-    assert recipes.default("conv5") == recipes.for_layer("conv5")
+    assert recipes.default("conv5") == recipes.laplacian_pyramid("conv5")
     assert recipes.default(ij.hog()) == recipes.shallow()
     assert recipes.default(ij.dsift()) == recipes.shallow()
     for layer in ("relu2", "pool2", "conv5"):
-        assert recipes.default(ij.alexnet(layer=layer)) == recipes.for_layer(layer)
+        assert recipes.default(ij.alexnet(layer=layer)) == recipes.laplacian_pyramid(layer)
 
 
 def test_numbers_are_leaves_and_the_rest_is_static_and_hashable():

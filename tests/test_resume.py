@@ -1,7 +1,5 @@
 """A runner killed at any moment and started again gives what an undisturbed one gives, byte for byte."""
 
-import os
-import pathlib
 import shutil
 import signal
 import subprocess
@@ -9,8 +7,8 @@ import sys
 import time
 
 import numpy as np
+from processes import ROOT, environment
 
-ROOT = pathlib.Path(__file__).parents[1]
 TABLE1 = (
     "experiments.mahendran_vedaldi.table1",
     "--size=48",
@@ -20,9 +18,8 @@ TABLE1 = (
 
 
 def start(workdir):
-    environment = {**os.environ, "XLA_FLAGS": "", "JAX_PLATFORMS": "cpu"}
     command = [sys.executable, "-m", *TABLE1, f"--workdir={workdir}"]
-    return subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    return subprocess.Popen(command, cwd=ROOT, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
 
 
 def complete(workdir):

@@ -1,8 +1,6 @@
 """The sweep's runner: flags and JSON, several processes, interruption, kills; results.json whole at every moment."""
 
 import json
-import os
-import pathlib
 import signal
 import socket
 import subprocess
@@ -14,12 +12,12 @@ import numpy as np
 import pytest
 from absl import flags
 from absl.testing import flagsaver
+from processes import ROOT, environment
 
 import invert_jax as ij
 from experiments import sample_invariances, sweeping
 
 SMALL = ["--representations=hog", "--num_images=2", "--num_restarts=3", "--gray_size=24", "--chunk_size=2"]
-ROOT = pathlib.Path(__file__).parents[1]
 
 
 def run(workdir, *arguments):
@@ -104,10 +102,9 @@ def test_results_are_whole_at_every_moment(tmp_path, monkeypatch):
 
 
 def start(workdir, *arguments, devices=1):
-    environment = {**os.environ, "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}"}
     command = [sys.executable, "-m", "experiments.sample_invariances", f"--workdir={workdir}", *SMALL, *arguments]
     return subprocess.Popen(
-        command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        command, cwd=ROOT, env=environment(devices), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     )
 
 

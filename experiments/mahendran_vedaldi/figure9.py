@@ -48,7 +48,7 @@ def main() -> None:
         inversions[layer] = kept.inversions(
             workdir, representation, recipe, images, mask=mask, description=layer, chunk_size=1
         )
-        boxes[layer] = _box(fields[layer], mask)
+        boxes[layer] = ij.receptive_field.box_of(fields[layer], mask)
 
     sheets, rows, center = [], [], np.asarray(reproduction.alexnet("fc8").center)
     for i, photo in enumerate(photographs):
@@ -101,15 +101,6 @@ def main() -> None:
         table=table,
         pictures={"figure9": np.concatenate(sheets)},
     )
-
-
-def _box(field, mask):
-    """Pixels that the neurons of a mask see."""
-    ends = []
-    for axis in (0, 1):
-        neurons = np.flatnonzero(mask.any(axis=(1 - axis, 2)))
-        ends.append((int(neurons[0]), int(neurons[-1]) + 1))
-    return ij.receptive_field.box(field, *ends)
 
 
 if __name__ == "__main__":

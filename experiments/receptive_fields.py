@@ -1,0 +1,115 @@
+"""How large a receptive field is in effect: where restarts from a layer's central neurons differ, and the exact box.
+
+    python -m experiments.receptive_fields --images=folder --num_images=5
+    python -m experiments.receptive_fields --layers=conv3,pool5 --num_restarts=16
+
+What the central --side x --side neurons of a layer do not see, the regularizers switch off, so that restarts agree
+there. Inside the box that the neurons see, they differ where the code neither fixes a pixel nor leaves it to the
+regularizers. For each layer: the share of the variance over restarts inside the box, and the side of the square about
+its center that holds 90 % of it, beside the box's own (Table 2 of the paper composes them exactly). The descent is
+Figure 9's.
+
+Writes receptive_fields.png (a photograph's variance, stretched, and the box), sides.png, table.md and results.json.
+"""
+
+import jax
+import numpy as np
+from absl import flags
+
+import invert_jax as ij
+from experiments import common, kept, reproduction
+
+FLAGS = flags.FLAGS
+
+LAYERS = ("conv1", "norm1", "conv2", "norm2", "conv3", "conv4", "conv5", "pool5")
+LAMBDA_TV = 50.0
+_WHITE = (255, 255, 255)
+
+
+def _define_flags():
+    reproduction.define_flags("receptive_fields", num_images=3, alexnet=True)
+    flags.DEFINE_list("layers", list(LAYERS), "Layers, of conv1 to pool5.")
+    flags.DEFINE_integer("num_restarts", 4, "Random starts of every photograph.", lower_bound=2)
+    flags.DEFINE_integer("side", 1, "Neurons along each side of the central block.", lower_bound=1)
+
+
+def main() -> None:
+    """Measures what the flags describe."""
+    known = ij.layers.NAMES[: ij.layers.NAMES.index("pool5") + 1]
+    reproduction.require_known("--layers", FLAGS.layers, known)
+    photographs = reproduction.photographs(size=reproduction.ALEXNET_SIZE, gray=False)
+    reproduction.say_photographs(photographs)
+    workdir = common.make_workdir(FLAGS.workdir)
+    recipe = ij.recipes.mahendran_vedaldi(lambda_tv=LAMBDA_TV, stages=ij.recipes.CENTRAL_STAGES)
+    fields = {field.name: field for field in ij.receptive_field.alexnet()}
+    images = [photo.image for photo in photographs]
+
+    key, rows, tiles, labels = jax.random.key(FLAGS.seed), {}, [], []
+    for layer in FLAGS.layers:
+        representation = reproduction.alexnet(layer)
+        mask = ij.masks.central(representation.feature_shape(images[0].shape), size=FLAGS.side)
+        box = ij.receptive_field.box_of(fields[layer], mask)
+        found = kept.inversions(
+            workdir, representation, recipe, images, num_restarts=FLAGS.num_restarts, mask=mask, description=layer
+        )
+        variances = [_variance(each) for each in found]
+        looked = [ij.receptive_field.concentration(variance, box) for variance in variances]
+        rows[layer] = {
+            "box": box,
+            "box_side": box[2] - box[0],
+            "area_inside": looked[0].area,
+            "inside": ij.intervals.over_photographs(key, [each.inside for each in looked]),
+            "side": ij.intervals.over_photographs(key, [each.side for each in looked]),
+            "error": np.array([np.nanmean(each.error) for each in found]),
+        }
+        deviation = np.sqrt(variances[0].mean(axis=2, keepdims=True))
+        shown = np.repeat(255 * deviation / max(deviation.max(), 1e-6), 3, axis=2)
+        tiles.append(ij.figures.draw_box(shown, box, color=_WHITE))
+        labels.append(f"{layer}: {rows[layer]['side'].estimate:.0f} of {rows[layer]['box_side']} pixels")
+
+    table = reproduction.markdown(
+        ["layer", "box, pixels", "holds 90 %, pixels", "variance inside, %", "area inside, %", "error, %"],
+        [
+            [
+                layer,
+                row["box_side"],
+                "{:.0f} [{:.0f}, {:.0f}]".format(*row["side"]),
+                f"{100 * row['inside'].estimate:.1f}",
+                f"{100 * row['area_inside']:.1f}",
+                reproduction.percent(row["error"]),
+            ]
+            for layer, row in rows.items()
+        ],
+    )
+    title = f"Spread of {photographs[0].name} from the central neurons, and their box; {reproduction.network()}"
+    reproduction.finish(
+        workdir,
+        results={"network": reproduction.network(), "images": [photo.name for photo in photographs], "layers": rows},
+        table=table,
+        pictures={
+            "receptive_fields": ij.figures.montage(tiles, labels=labels, columns=4, title=title),
+            "sides": ij.plots.curves(
+                list(rows),
+                {
+                    "box": [row["box_side"] for row in rows.values()],
+                    "90 % of the variance": [row["side"].estimate for row in rows.values()],
+                },
+                intervals={"90 % of the variance": [row["side"][1:] for row in rows.values()]},
+                title="Receptive fields, by geometry and in effect",
+                y_label="side, pixels",
+            ),
+        },
+    )
+
+
+def _variance(restarts):
+    """Over the restarts that are finite, `[H, W, C]`, of what can be shown."""
+    images = np.clip(restarts.image[restarts.finite], 0, 255)
+    if len(images) < 2:
+        raise ValueError(f"{len(images)} of {len(restarts.finite)} restarts are finite; a spread needs two.")
+    return ij.invariance.spread(images).deviation ** 2
+
+
+if __name__ == "__main__":
+    _define_flags()
+    common.run(main)
