@@ -1,9 +1,11 @@
 """A sweep as flags describe it, for the runner that makes it and for those that measure it."""
 
+import pathlib
+
 from absl import flags
 
 import invert_jax as ij
-from experiments import reproduction
+from experiments import common, reproduction
 
 FLAGS = flags.FLAGS
 
@@ -43,3 +45,11 @@ def sweep() -> ij.sweeps.Sweep:
                 label = "-".join([layer or name, *([recipe] if len(FLAGS.recipes) > 1 else [])])
                 problems.append(ij.sweeps.Problem(label, phi, RECIPES[recipe](layer), images))
     return ij.sweeps.make(problems, num_restarts=FLAGS.num_restarts, seed=FLAGS.seed, dtype=FLAGS.dtype)
+
+
+def save_photographs(sweep: ij.sweeps.Sweep, workdir: pathlib.Path) -> None:
+    """Writes each problem's photographs into `<workdir>/photographs/`, rounded to whole gray levels."""
+    room = common.make_workdir(workdir / "photographs")
+    for problem in sweep.problems:
+        for name, image in problem.images.items():
+            ij.save_image(room / f"{problem.name}-{name}.png", image)

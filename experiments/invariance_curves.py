@@ -4,24 +4,33 @@
     python -m experiments.invariance_curves --workdir=out/sample_invariances
     python -m experiments.invariance_curves --workdir=out/one --against=out/another
 
---workdir is a folder of experiments.sample_invariances, made with the same flags; if there is none yet, the sweep runs
-first. For every problem, of the restarts that are finite:
+--workdir is a folder of experiments.sample_invariances, made with the same flags and finished; if there is none yet,
+the sweep runs first. For every problem, of the restarts that are finite:
 
-    error           relative error of the code
-    distance        between two restarts, root mean square, in gray levels; also by Laplacian band, and 1 - SSIM
-    distinct        how many different images the restarts amount to (1 to R)
-    percentile      of a restart's distance to the photograph's code, among the distances between photographs, and
-                    among those between a photograph and its small perturbations (ij.invariance.perturbations): at the
-                    layer itself and at all 20, of which those after it are what it ought to keep
-    same classes    the share of fc8's best class, and of its best five, that are kept
+    error             relative error of the code
+    distance          between two restarts, root mean square, in gray levels; also by Laplacian band
+    1 - SSIM          between two restarts
+    distinct          how many different images the restarts amount to, 1 to R (it grows with R)
+    percentile        of a restart's distance to the photograph's code: among the distances between all photographs, at
+                      the layer and at all 20, of which those after it are what it ought to keep; and, at the layer,
+                      among the distances of the photograph's own small perturbations (ij.invariance.perturbations)
+    apart             distance between restarts in the code of each of the 20 layers, those before it among them, over
+                      the mean distance between photographs
+    rank correlation  of a restart's code with the photograph's
+    top 1, top 5      the share of fc8's best class, and of its best five, that are kept
 
 Intervals are over photographs (BCa bootstrap of each one's mean over restarts); for the distance also over restarts,
-photographs as they are. Each layer is compared with the one before it in --layers: paired differences of the distance,
-p-values by Holm. The trend is the mean of the photographs' rank correlations of distance with depth. --against compares
-the errors and distances with those of another sweep of the same photographs (another recipe, another network).
+photographs as they are. Along each recipe's layers, in order of depth, each is compared with the one before: paired
+differences of the distance, p-values by Holm (five photographs cannot give less than 0.06 before it). The trend is the
+mean of the photographs' rank correlations of distance with depth. --against compares errors and distances with those of
+another sweep of the same photographs (another recipe, another network): positive where this one's are larger.
 
-Writes diversity.png, bands.png, equivalence.png, layers.png, table.md and results.json into WORKDIR/invariance.
+Writes diversity.png, bands.png and, of layers, error.png, equivalence.png, percentile.png, apart.png, with table.md and
+results.json, into WORKDIR/invariance.
 """
+
+import itertools
+import re
 
 import jax
 import numpy as np
@@ -47,7 +56,7 @@ def main() -> None:
         raise ValueError("Diversity needs --num_restarts of two or more, intervals --num_images of three or more.")
     workdir = common.make_workdir(FLAGS.workdir)
     results = _results(sweep, workdir)
-    against = None if FLAGS.against is None else ij.load_sweep(FLAGS.against)
+    against = None if FLAGS.against is None else _other(sweep)
     key = jax.random.key(FLAGS.seed)
 
     records, nulls = {}, {}
@@ -56,22 +65,21 @@ def main() -> None:
             nulls |= _nulls(key, problem)
         jobs = list(problem.images.items())
         records[problem.name] = [
-            _record(problem, results[problem.name, name], image, nulls)
+            _record(problem, results[problem.name, name], name, image, nulls)
             for name, image in reproduction.track(jobs, problem.name)
         ]
 
     summary = {name: _summary(key, each) for name, each in records.items()}
-    deep = [problem.name for problem in sweep.problems if _own(problem) in ij.layers.NAMES]
-    steps = _steps(key, {name: records[name] for name in deep})
-    trend = _trend(key, [records[name] for name in deep])
+    chains = _chains(sweep)
+    steps = {name: step for chain in chains.values() for name, step in _steps(key, records, chain).items()}
+    trend = {recipe: _trend(key, records, chain) for recipe, chain in chains.items() if len(chain) > 2}
     other = None if against is None else _against(key, records, against, sweep)
-    room = common.make_workdir(workdir / "invariance")
     reproduction.finish(
-        room,
+        common.make_workdir(workdir / "invariance"),
         results={
             "network": reproduction.network(),
             "images": list(sweep.problems[0].images),
-            "num_restarts": sweep.num_restarts,
+            "num_restarts": results.manifest["num_restarts"],
             "problems": summary,
             "photographs": records,
             "steps": steps,
@@ -79,34 +87,59 @@ def main() -> None:
             "against": other,
         },
         table=_table(summary, steps, trend, other),
-        pictures=_pictures(summary, deep),
+        pictures=_pictures(summary, chains),
     )
 
 
 def _results(sweep, workdir):
-    """The folder's restarts, once they are known to be of these photographs; made first if there are none."""
+    """The folder's restarts, once they are known to be those that the flags describe; made first if there are none."""
     if not (workdir / "manifest.json").exists():
         chunk_size = sweeping.chunk_size(sweep, sweeping.memory())
-        return sweeping.run(sweep, workdir, description="restarts", chunk_size=chunk_size)
+        results = sweeping.run(sweep, workdir, description="restarts", chunk_size=chunk_size)
+        described.save_photographs(sweep, workdir)
+        return results
     results = ij.load_sweep(workdir)
     theirs = results.manifest["settings"]
     for setting, value in ij.sweeps.settings(sweep).items():
-        matters = any(word in setting for word in (": weights", ": photograph "))  # not who made it, nor how
-        if matters and theirs.get(setting) != value:
+        # Not which source computed them: a sweep may be measured by a later version.
+        of_source = setting.endswith(": representation") or (": recipe: " in setting and _is_fingerprint(value))
+        if not of_source and setting not in ("seed", "dtype") and theirs.get(setting) != value:
             raise ValueError(
                 f"{workdir} holds a sweep in which {setting} is {theirs.get(setting, 'absent')}, here {value}; give "
                 f"the flags that it was made with."
             )
+    wanted = results.manifest["num_restarts"]
     for problem in sweep.problems:
         for name in problem.images:
-            if (problem.name, name) not in results:
-                raise ValueError(f"{workdir} has no restarts of {problem.name}, {name} yet; finish the sweep first.")
+            there = len(results.errors(problem.name, name)[0]) if (problem.name, name) in results else 0
+            if there != wanted:
+                raise ValueError(
+                    f"{workdir} has {there} of {wanted} restarts of {problem.name}, {name}; finish the sweep first, by "
+                    f"experiments.sample_invariances with the same flags."
+                )
     return results
+
+
+def _is_fingerprint(value):
+    return re.fullmatch(r"[0-9a-f]{16}", value) is not None
 
 
 def _own(problem):
     """The layer of CNN-A, or the problem's name for another representation."""
     return getattr(problem.representation.apply, "layer", problem.name)
+
+
+def _chains(sweep):
+    """Problems that are layers of CNN-A, in order of depth, by recipe."""
+    chains = {}
+    for problem in sweep.problems:
+        if _own(problem) in ij.layers.NAMES:
+            chains.setdefault(problem.name.partition("-")[2] or FLAGS.recipes[0], []).append(problem)
+    depth = ij.layers.NAMES.index
+    return {
+        recipe: [problem.name for problem in sorted(each, key=lambda problem: depth(_own(problem)))]
+        for recipe, each in chains.items()
+    }
 
 
 def _codes(problem, images):
@@ -124,67 +157,80 @@ def _every(last, image):
 
 
 def _nulls(key, problem):
-    """Distances of codes between photographs, and between each photograph and its perturbations, by what measures."""
-    codes, changed = _codes(problem, problem.images.values()), []
-    for i, image in enumerate(problem.images.values()):
+    """`{what measures: {"photographs": distances of all pairs, photograph's name: distances to its perturbations}}`."""
+    codes = _codes(problem, problem.images.values())
+    nulls = {name: {"photographs": ij.invariance.photographs_null(codes[name])} for name in codes}
+    for i, (photograph, image) in enumerate(problem.images.items()):
         some = _codes(problem, ij.invariance.perturbations(jax.random.fold_in(key, i), image).values())
-        changed.append({name: _distance(some[name], codes[name][i]) for name in codes})
-    return {
-        name: {
-            "photographs": ij.invariance.photographs_null(codes[name]),
-            "perturbations": np.concatenate([each[name] for each in changed]),
-        }
-        for name in codes
-    }
+        for name in codes:
+            nulls[name][photograph] = _distance(some[name], codes[name][i])
+    return nulls
 
 
 def _distance(codes, target):
     return np.sqrt(np.mean((codes - target).reshape(len(codes), -1).astype(np.float64) ** 2, axis=1))
 
 
-def _record(problem, found, image, nulls):
-    """What the restarts of one photograph say."""
-    good = found.finite
+def _record(problem, found, photograph, image, nulls):
+    """What the restarts of one photograph say: numbers, and arrays over its restarts, NaN for those that were lost."""
+    good, own = found.finite, _own(problem)
     images, count = found.image[good].astype(np.float32), len(good)
+    few = len(images) < 2
     record = {"error": np.where(good, found.error, np.nan), "not_finite": int((~good).sum())}
-    if len(images) < 2:
-        raise ValueError(f"{len(images)} of {count} restarts of a photograph are finite; two are needed.")
-    diversity = ij.invariance.diversity(images, num_levels=_BANDS)
-    pairs = np.full((count, count), np.nan)
-    pairs[np.ix_(good, good)] = diversity.distance
-    apart = ~np.eye(len(images), dtype=bool)
+    pairs, apart = np.full((count, count), np.nan), ~np.eye(len(images), dtype=bool)
+    diversity = None if few else ij.invariance.diversity(images, num_levels=_BANDS)
+    if diversity is not None:
+        pairs[np.ix_(good, good)] = diversity.distance
     record |= {
         "pairs": pairs,
-        "distance": diversity.distance[apart].mean(),
-        "dissimilarity": 1 - diversity.ssim[apart].mean(),
-        "bands": diversity.bands[:, apart].mean(axis=1),
-        "distinct": diversity.effective_number,
-        "percentile": {},
-        "perturbed": {},
-        "apart": {},
+        "distance": np.nan if diversity is None else diversity.distance[apart].mean(),
+        "dissimilarity": np.nan if diversity is None else 1 - diversity.ssim[apart].mean(),
+        "bands": np.full(_BANDS, np.nan) if diversity is None else diversity.bands[:, apart].mean(axis=1),
+        "distinct": np.nan if diversity is None else diversity.effective_number,
     }
+    percentile, distances = {}, {}
     for name, (target, *codes) in _codes(problem, [image, *images]).items():
-        codes, null = np.stack(codes), nulls[name]
-        away = _distance(codes, target)
-        record["percentile"][name] = ij.invariance.percentile(away, null["photographs"]).mean()
-        record["perturbed"][name] = ij.invariance.percentile(away, null["perturbations"]).mean()
-        record["apart"][name] = ij.invariance.distances(codes)[apart].mean() / null["photographs"].mean()
-        if name == _own(problem):
-            record["rank_correlation"] = np.nanmean(ij.invariance.rank_correlation(codes, target))
-        if name == "fc8":
+        null = nulls[name]["photographs"]
+        away = _distance(np.array(codes), target) if codes else np.zeros(0)
+        percentile[name] = _over_all(good, ij.invariance.percentile(away, null))
+        distances[name] = np.nan if few else ij.invariance.distances(codes)[apart].mean() / null.mean()
+        if name == own:
+            record["among_perturbations"] = _over_all(good, ij.invariance.percentile(away, nulls[name][photograph]))
+            record["rank_correlation"] = _over_all(
+                good, ij.invariance.rank_correlation(codes, target) if codes else np.zeros(0)
+            )
+        if name == "fc8" and own in ij.layers.NAMES:
             for top in _TOP:
-                record[f"top{top}"] = ij.invariance.same_classes(codes, target, count=top).mean()
-    return record
+                kept = ij.invariance.same_classes(codes, target, count=top) if codes else np.zeros(0)
+                record[f"top{top}"] = _over_all(good, kept)
+    return {**record, "among_photographs": percentile[own], "percentile": percentile, "apart": distances}
 
 
-_MEANS = ("error", "distance", "dissimilarity", "distinct", "rank_correlation", *(f"top{top}" for top in _TOP))
+def _over_all(good, values):
+    """Values of the restarts that are finite, among NaN for the others."""
+    everyone = np.full(len(good), np.nan)
+    everyone[good] = values
+    return everyone
+
+
+_MEANS = (
+    *("error", "distance", "dissimilarity", "distinct", "among_photographs", "among_perturbations"),
+    *("rank_correlation", *(f"top{top}" for top in _TOP)),
+)
+
+
+def _mean(values):
+    """Of those that are numbers; NaN if none is."""
+    known = np.asarray(values, np.float64)
+    known = known[np.isfinite(known)]
+    return known.mean() if known.size else np.nan
 
 
 def _summary(key, records):
     """Each number of a problem with its interval over photographs; the distance's over restarts, too."""
 
     def over(values):
-        return ij.intervals.over_photographs(key, [np.nanmean(value) for value in values])
+        return ij.intervals.over_photographs(key, [_mean(value) for value in values])
 
     def each(name):
         return {layer: over([record[name][layer] for record in records]) for layer in records[0][name]}
@@ -193,31 +239,45 @@ def _summary(key, records):
         **{name: over([record[name] for record in records]) for name in _MEANS if name in records[0]},
         "distance_over_restarts": ij.intervals.over_restarts(key, [record["pairs"] for record in records]),
         "bands": [over([record["bands"][band] for record in records]) for band in range(_BANDS)],
-        **{name: each(name) for name in ("percentile", "perturbed", "apart")},
+        **{name: each(name) for name in ("percentile", "apart")},
         "not_finite": sum(record["not_finite"] for record in records),
+        "photographs": sum(bool(np.isfinite(record["distance"])) for record in records),
     }
 
 
-def _steps(key, records):
+def _steps(key, records, chain):
     """From each layer to the next: how much farther apart the restarts are, and whether that is chance."""
-    names = list(records)
-    later, earlier = (
-        {b: np.array([record["distance"] for record in records[name]]) for b, name in zip(names[1:], some, strict=True)}
-        for some in (names[1:], names[:-1])
-    )
-    if not later:
+    distances = {name: np.array([record["distance"] for record in records[name]]) for name in chain}
+    if len(chain) < 2:
         return {}
-    found = ij.intervals.compare(key, later, earlier)
-    return {name: {"difference": found.difference[name], "p_value": found.p_value[name]} for name in later}
+    later = {name: distances[name] for name in chain[1:]}
+    earlier = {name: distances[before] for before, name in itertools.pairwise(chain)}
+    return _compared(key, later, earlier)
 
 
-def _trend(key, records):
-    """Rank correlation of distance and depth, photograph by photograph; None with fewer than three layers."""
-    if len(records) < 3:
-        return None
-    distances = np.array([[record["distance"] for record in each] for each in records])  # [layers, photographs]
-    depth = np.arange(len(records))
-    return ij.intervals.over_photographs(key, ij.invariance.rank_correlation(distances.T, depth))
+def _compared(key, first, second):
+    found = ij.intervals.compare(key, first, second)
+    return {name: {"difference": found.difference[name], "p_value": found.p_value[name]} for name in first}
+
+
+def _trend(key, records, chain):
+    """Rank correlation of distance and depth, photograph by photograph."""
+    distances = np.array([[record["distance"] for record in records[name]] for name in chain])  # [layers, photographs]
+    whole = np.isfinite(distances).all(axis=0)
+    return ij.intervals.over_photographs(key, ij.invariance.rank_correlation(distances.T[whole], np.arange(len(chain))))
+
+
+def _other(sweep):
+    """The sweep to compare with, once it is known to be of the same photographs."""
+    other = ij.load_sweep(FLAGS.against)
+    theirs = other.manifest["settings"]
+    for setting, value in ij.sweeps.settings(sweep).items():
+        if ": photograph " in setting and theirs.get(setting) != value:
+            raise ValueError(
+                f"{FLAGS.against} holds a sweep in which {setting} is {theirs.get(setting, 'absent')}, here {value}; "
+                f"give one of the same problems and photographs."
+            )
+    return other
 
 
 def _against(key, records, against, sweep):
@@ -226,20 +286,17 @@ def _against(key, records, against, sweep):
     for problem in sweep.problems:
         for measure in ("error", "distance"):
             label = f"{problem.name}, {measure}"
-            ours[label] = np.array([np.nanmean(record[measure]) for record in records[problem.name]])
-            theirs[label] = np.array([_of_other(against, problem, name, measure) for name in problem.images])
-    found = ij.intervals.compare(key, ours, theirs)
-    return {name: {"difference": found.difference[name], "p_value": found.p_value[name]} for name in ours}
+            ours[label] = np.array([_mean(record[measure]) for record in records[problem.name]])
+            theirs[label] = np.array([_of_other(against, problem.name, name, measure) for name in problem.images])
+    return _compared(key, ours, theirs)
 
 
 def _of_other(against, problem, name, measure):
-    if (problem.name, name) not in against:
-        raise ValueError(f"{against.path} has no restarts of {problem.name}, {name}; give a sweep that has.")
-    found = against[problem.name, name]
+    found = against[problem, name]
     if measure == "error":
-        return found.error[found.finite].mean()
+        return _mean(found.error[found.finite])
     apart = ij.invariance.distances(found.image[found.finite])
-    return apart[np.triu_indices(len(apart), 1)].mean()
+    return _mean(apart[np.triu_indices(len(apart), 1)])
 
 
 def _table(summary, steps, trend, other):
@@ -251,12 +308,15 @@ def _table(summary, steps, trend, other):
             name,
             percent(each["error"]),
             _said(each["distance"], 1),
-            "{1:.1f} to {2:.1f}".format(*each["distance_over_restarts"]),
+            _ends(each["distance_over_restarts"]),
+            _said(each["dissimilarity"], 2),
             _said(each["distinct"], 1),
-            percent(_at(each, name)),
+            percent(each["among_photographs"], 0),
+            percent(each["among_perturbations"], 0),
+            _said(each["rank_correlation"], 2),
             *(percent(each[f"top{top}"], 0) if f"top{top}" in each else "-" for top in _TOP),
-            "{:+.1f}".format(steps[name]["difference"].estimate) if name in steps else "-",
-            "{:.3f}".format(steps[name]["p_value"]) if name in steps else "-",
+            f"{steps[name]['difference'].estimate:+.1f}" if name in steps else "-",
+            f"{steps[name]['p_value']:.3f}" if name in steps else "-",
             each["not_finite"],
         ]
         for name, each in summary.items()
@@ -267,8 +327,11 @@ def _table(summary, steps, trend, other):
             "error, %",
             "distance, gray levels",
             "over restarts",
+            "1 - SSIM",
             "distinct",
-            "percentile",
+            "percentile among photographs",
+            "among perturbations",
+            "rank correlation",
             *(f"top {top}, %" for top in _TOP),
             "from the one before",
             "p",
@@ -276,68 +339,85 @@ def _table(summary, steps, trend, other):
         ],
         rows,
     )
-    if trend is not None:
-        table += f"Rank correlation of distance and depth: {_said(trend, 2)}.\n"
+    for recipe, interval in trend.items():
+        table += f"Rank correlation of distance and depth, {recipe}: {_said(interval, 2)}.\n"
     for name, found in (other or {}).items():
         table += f"Against {FLAGS.against}, {name}: {_said(found['difference'], 3)}, p = {found['p_value']:.3f}.\n"
     return table
 
 
-def _at(each, name, null="percentile"):
-    """The percentile at the layer that was inverted: of `conv1-pyramid`, conv1's."""
-    return each[null].get(name.split("-")[0]) or next(iter(each[null].values()))
+def _ends(interval):
+    return f"{interval.low:.1f} to {interval.high:.1f}" if np.isfinite(interval.low) else "-"
 
 
 def _said(interval, digits):
     return "{:.{d}f} [{:.{d}f}, {:.{d}f}]".format(*interval, d=digits)
 
 
-def _pictures(summary, deep):
-    names = list(summary)
+def _pictures(summary, chains):
+    deep = [name for chain in chains.values() for name in chain]
+    names = [*deep, *(name for name in summary if name not in deep)]
 
-    def curves(title, y_label, **series):
+    def curves(title, y_label, of, **series):
+        """Each series is of what a problem's summary is read by."""
+        values = {label: [read(summary[name]) for name in of] for label, read in series.items()}
         return ij.plots.curves(
-            names,
-            {label: [interval.estimate for interval in values] for label, values in series.items()},
-            intervals={label: [interval[1:] for interval in values] for label, values in series.items()},
+            of,
+            {label: [interval.estimate for interval in each] for label, each in values.items()},
+            intervals={label: [interval[1:] for interval in each] for label, each in values.items()},
             title=title,
             y_label=y_label,
         )
 
-    bands = {
-        ("finest band", "coarsest")[band > 0] if band in (0, _BANDS - 1) else f"band {band + 1}": band
-        for band in range(_BANDS)
-    }
+    def heatmap(title, label, what):
+        matrix = [[interval.estimate for interval in summary[name][what].values()] for name in deep]
+        return ij.plots.heatmap(np.array(matrix), title=title, label=label, rows=deep, columns=list(ij.layers.NAMES))
+
+    called = ["finest band", *(f"band {band}" for band in range(2, _BANDS)), "coarsest"]
     pictures = {
         "diversity": curves(
             "How far apart restarts of one code are, 95 % intervals over photographs",
             "root mean square, gray levels",
-            **{"between restarts": [summary[name]["distance"] for name in names]},
+            names,
+            **{"between restarts": lambda each: each["distance"]},
         ),
         "bands": curves(
-            "The same, band by band of the Laplacian pyramid",
+            "How far apart restarts of one code are, by Laplacian band, 95 % intervals over photographs",
             "root mean square, gray levels",
-            **{label: [summary[name]["bands"][band] for name in names] for label, band in bands.items()},
+            names,
+            **{label: lambda each, band=band: each["bands"][band] for band, label in enumerate(called)},
         ),
     }
     if deep:
-        at = {
-            "among photographs": [_at(summary[name], name) for name in deep],
-            "among perturbations": [_at(summary[name], name, "perturbed") for name in deep],
-            **{f"top {top}": [summary[name][f"top{top}"] for name in deep] for top in _TOP},
+        pictures |= {
+            "error": curves(
+                "Relative error of the restarts' codes, 95 % intervals over photographs",
+                "share of the target's norm",
+                deep,
+                error=lambda each: each["error"],
+            ),
+            "equivalence": curves(
+                "Where the restarts' codes lie, and whether their class is kept",
+                "share",
+                deep,
+                **{
+                    "among photographs": lambda each: each["among_photographs"],
+                    "among perturbations": lambda each: each["among_perturbations"],
+                    "rank correlation": lambda each: each["rank_correlation"],
+                    **{f"top {top}": lambda each, top=top: each[f"top{top}"] for top in _TOP},
+                },
+            ),
+            "percentile": heatmap(
+                "Restarts from a layer (row): their codes' distances to the photograph's at every layer",
+                "percentile among photographs",
+                "percentile",
+            ),
+            "apart": heatmap(
+                "Restarts from a layer (row): distances between their codes at every layer",
+                "over that between photographs",
+                "apart",
+            ),
         }
-        names = deep
-        pictures["equivalence"] = curves(
-            "Where the restarts' codes lie, and whether their class is kept", "share", **at
-        )
-        matrix = [[interval.estimate for interval in summary[name]["percentile"].values()] for name in deep]
-        pictures["layers"] = ij.plots.heatmap(
-            np.array(matrix),
-            title="Restarts from a layer (row): their codes' distances to the photograph's at every layer",
-            label="percentile among photographs",
-            rows=deep,
-            columns=list(ij.layers.NAMES),
-        )
     return pictures
 
 

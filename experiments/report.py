@@ -27,8 +27,10 @@ _QUALITY = 88  # of JPEG, for pictures; plots are PNG
 _PLOTS = {
     "diversity": "Distance between restarts of one code against layers, with intervals over photographs",
     "bands": "Distance between restarts band by band of the Laplacian pyramid against layers",
+    "error": "Relative error of the restarts' codes against layers, with intervals over photographs",
     "equivalence": "Percentiles of the restarts' codes, and share of classes kept, against layers",
-    "layers": "Heat map: percentile of the distance to the photograph's code at every layer, by inverted layer",
+    "percentile": "Heat map: percentile of the distance to the photograph's code at every layer, by inverted layer",
+    "apart": "Heat map: distance between restarts in the code of every layer, by inverted layer",
 }
 
 

@@ -203,7 +203,8 @@ def _ask_to_stop(asked):
 
 
 def _draw(sweep, results, workdir):
-    rooms = [common.make_workdir(workdir / name) for name in ("montages", "photographs")]
+    room = common.make_workdir(workdir / "montages")
+    described.save_photographs(sweep, workdir)
     for problem in sweep.problems:
         for name, image in problem.images.items():
             found = results[problem.name, name]
@@ -215,8 +216,7 @@ def _draw(sweep, results, workdir):
             picture = ij.figures.montage(
                 tiles, labels=[name, *labels[:_SHOWN]], columns=3, title=f"{problem.name} (clipped to 0..255)"
             )
-            for room, shown in zip(rooms, (picture, image), strict=True):
-                ij.save_image(room / f"{problem.name}-{name}.png", shown)
+            ij.save_image(room / f"{problem.name}-{name}.png", picture)
 
 
 if __name__ == "__main__":

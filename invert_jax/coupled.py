@@ -20,6 +20,8 @@ _NEAR = 0.95  # of the bound: from here on a step may not raise the error to fir
 _AIM = 0.98  # of the bound: where a step that exceeded it is brought back to
 _MOVING = 0.8  # of the steps; the rest only bring back
 _LANES = 4  # images at a time, which bounds memory
+_ROUNDING = 1e-4  # of a bound: programs differ by as much
+_BETWEEN = 4  # places on each piece of a way that are looked at, beside its ends
 
 
 class Coupled(NamedTuple):
@@ -32,6 +34,7 @@ class Coupled(NamedTuple):
       within: `[R]`, whether they did.
       before: what was made smaller, or larger, of the images given: mean distance, or length, in gray levels.
       after: the same of these.
+      between: of a way, the largest error on each straight piece from image to image, `[R - 1]`; empty otherwise.
     """
 
     image: np.ndarray
@@ -40,6 +43,7 @@ class Coupled(NamedTuple):
     within: np.ndarray
     before: float
     after: float
+    between: np.ndarray
 
 
 def repel(
@@ -102,7 +106,7 @@ def path(
 
     Begins at the straight line, whose middle has some other code, and descends the sum of `|x_i+1 - x_i|^2`, ends held,
     with every image brought back to the bound as in `repel`. Between two images of one code such a way need not exist:
-    see `within`.
+    see `within`; and images within the bound may have others between them that are not, see `between`.
 
     Args:
       representation: Phi.
@@ -134,7 +138,13 @@ def path(
     share = np.linspace(0, 1, num_images, dtype=np.float32)[:, None, None, None]
     fixed = np.isin(np.arange(num_images), (0, num_images - 1))
     line = (1 - share) * first + share * last
-    return _move(_tension, representation, target, line, fixed, bound, mask, num_steps, rate)
+    found = _move(_tension, representation, target, line, fixed, bound, mask, num_steps, rate)
+    inner = np.linspace(0, 1, _BETWEEN + 2, dtype=np.float32)[:, None, None, None]
+    pieces = [
+        _errors(representation, target, mask, (1 - inner) * here + inner * there)
+        for here, there in zip(found.image[:-1], found.image[1:], strict=True)
+    ]
+    return found._replace(between=np.max(pieces, axis=1))
 
 
 def _checked(images):
@@ -155,7 +165,7 @@ def _move(interaction, representation, target, images, fixed, bound, mask, num_s
     bounds = np.broadcast_to(np.asarray(errors if bound is None else bound, np.float32), errors.shape)
     held = fixed if fixed.any() else np.ones(len(images), bool)
     worst = int(np.argmax(np.where(held, errors - bounds, -np.inf)))
-    if errors[worst] > bounds[worst]:
+    if errors[worst] > (1 + _ROUNDING) * bounds[worst]:
         raise ValueError(
             f"Image {worst} has the relative error {errors[worst]:.3g}, beyond the bound {bounds[worst]:.3g}; give a "
             f"bound no less."
@@ -166,7 +176,8 @@ def _move(interaction, representation, target, images, fixed, bound, mask, num_s
     )
     found = np.asarray(_errors(representation, target, mask, moved))
     before, after = (float(interaction.told(jnp.asarray(some))) for some in (images, moved))
-    return Coupled(np.asarray(moved), found, bounds, found <= bounds, before, after)
+    within = found <= (1 + _ROUNDING) * bounds
+    return Coupled(np.asarray(moved), found, bounds, within, before, after, between=np.zeros(0, np.float32))
 
 
 class _Interaction(NamedTuple):

@@ -24,7 +24,7 @@ class Directions(NamedTuple):
     Attributes:
       direction: `[K, H, W, C]`, of unit Euclidean norm, orthogonal to each other; signs are arbitrary.
       gain: `[K]`, `|m J v| / |v|`, the singular values: change of the code for a change of the image, in the features'
-        unit per gray level.
+        unit per gray level. Those of the least are known to the root of the tolerance, of the largest.
       residual: `[K]`, `|A v - gain^2 v| / largest gain^2`, with `A = J^T m J`: how far from exact they are.
     """
 
@@ -61,13 +61,13 @@ def directions(
       num_frequencies: of the cosine transform along either axis, the lowest: directions are made of these; None is all.
       mask: boolean `[F...]`, m, the neurons that count.
       tolerance: relative accuracy of eigenvalues, of the largest in either case.
-      max_iterations: restarts of the solver; what has not converged by then is returned, see `residual`.
+      max_iterations: restarts of the solver. What has not converged by then is NaN, after what has.
 
     Returns:
       `Directions`.
 
     Raises:
-      ValueError: an image or mask that does not fit, a count out of range, or no direction that came close.
+      ValueError: an image or mask that does not fit, a count out of range, or nothing that converged.
 
     >>> from invert_jax import representations
     >>> double = representations.from_function(lambda _, image: image[:2] * jnp.array([3.0, 2.0])[:, None, None])
@@ -128,7 +128,12 @@ def directions(
     values = np.maximum(np.sum(vectors * moved, axis=1), 0)
     whole = np.stack([_spread(*bases, jnp.asarray(vector.reshape(grid))) for vector in vectors])
     residual = np.linalg.norm(moved - values[:, None] * vectors, axis=1) / top
-    return Directions(whole, np.sqrt(values), residual)
+    lost = count - len(values)
+    return Directions(
+        np.pad(whole, ((0, lost), (0, 0), (0, 0), (0, 0)), constant_values=np.nan),
+        np.pad(np.sqrt(values), (0, lost), constant_values=np.nan),
+        np.pad(residual, (0, lost), constant_values=np.nan),
+    )
 
 
 class _Matrix(NamedTuple):

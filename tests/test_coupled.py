@@ -56,6 +56,19 @@ def test_a_code_that_holds_everything_leaves_no_more_room_than_the_bound():
     assert 3.5 < found.after <= 4.001  # opposite ends of it
 
 
+def test_a_translation_invariant_code_does_not_fix_the_place():
+    """The sizes of the Fourier coefficients: what is the same picture elsewhere has the same code."""
+    spectrum = ij.from_function(lambda _, image: jnp.abs(jnp.fft.fft2(image[..., 0]) + 1e-3) / 100)
+    photograph = ij.sample_image("coffee", size=(16, 16), gray=True)
+    images = np.stack([photograph, np.roll(photograph, (2, 3), axis=(0, 1)), np.roll(photograph, 5, axis=1)])
+    target = spectrum(photograph)
+    assert max(errors(spectrum, images, target)) < 1e-4
+    apart = ij.invariance.diversity(images)
+    assert apart.distance[0, 1] > 20 and apart.effective_number > 2
+    found = coupled.repel(spectrum, target, images, bound=0.01, num_steps=50)
+    assert found.within.all() and found.after > found.before
+
+
 def test_a_mask_frees_what_it_leaves_out(rng):
     photograph = np.float32(rng.uniform(80, 170, (6, 6, 1)))
     images = photograph + np.float32(rng.normal(0, 1, (2, 6, 6, 1)))
@@ -80,14 +93,20 @@ def test_a_way_around_a_sphere():
 
 
 def test_a_way_that_does_not_exist_is_told():
-    sign = ij.from_function(lambda _, image: jnp.stack([jnp.sum(image) * 0 + 1, jnp.tanh(jnp.sum(image - 100))]))
     low, high = np.full((2, 2, 2, 1), 100.0, np.float32) + np.float32([-5, 5])[:, None, None, None]
-    target = np.float32([1, 0])
-    found = coupled.path(sign, target, low, high, bound=1.0, num_images=5)
-    assert found.within.all()  # tanh is -1 at one end, 1 at the other, never farther
-    either = ij.from_function(lambda _, image: 1 + jnp.exp(-((jnp.mean(image, keepdims=True) - 100) ** 2)))
-    found = coupled.path(either, either(low), low, high, bound=0.1, num_images=21)
-    assert not found.within.all() or np.abs(np.diff(found.image.mean(axis=(1, 2, 3)))).max() > 2  # it jumps, or fails
+    barrier = ij.from_function(lambda _, image: 1 + jnp.exp(-((jnp.mean(image, keepdims=True) - 100) ** 2)))
+    found = coupled.path(barrier, barrier(low), low, high, bound=0.1, num_images=21)
+    assert not found.within.all() or found.between.max() > 0.5  # it ends beyond the bound, or jumps over
+
+
+def test_what_lies_between_the_images_is_looked_at():
+    """Three images on a circle: the chords' middles are farther in."""
+    ends = np.zeros((2, 1, 2, 1), np.float32)
+    ends[0, 0, 0], ends[1, 0, 1] = 100, 100
+    found = coupled.path(LENGTH, LENGTH(ends[0]), *ends, bound=0.01, num_images=3)
+    assert found.within.all() and found.between.shape == (2,)
+    np.testing.assert_allclose(found.between, 1 - np.cos(np.pi / 8), atol=0.015)
+    assert coupled.repel(LENGTH, LENGTH(ends[0]), ends, num_steps=1).between.size == 0
 
 
 def test_a_photograph_through_a_real_code():

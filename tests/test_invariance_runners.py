@@ -6,6 +6,7 @@ import os
 import re
 import shutil
 
+import jax
 import numpy as np
 import pytest
 from absl import flags
@@ -13,10 +14,10 @@ from absl.testing import flagsaver
 from runners import numbers, rows
 
 import invert_jax as ij
-from experiments import report
+from experiments import invariance_curves, report
 
 SMALL = ["--num_images=3", "--num_restarts=3", "--gray_size=32", "--representations=hog,hogb"]
-LAYERS = ["--num_images=3", "--num_restarts=2", "--layers=conv1,norm1,pool1"]
+LAYERS = ["--num_images=3", "--num_restarts=2", "--layers=norm1,conv1,pool1"]
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 
 
@@ -54,35 +55,110 @@ def test_curves_say_what_the_restarts_say(gray):
         assert low < summary["distance"][0] < high and min(apart) <= low and high <= max(apart)
         assert summary["distance_over_restarts"][0] == pytest.approx(np.mean(apart), rel=1e-4)
         # an inversion is nearer to its photograph than photographs are to each other
-        assert summary["percentile"][problem][0] < 0.2 <= summary["perturbed"][problem][0]
+        assert summary["among_photographs"] == summary["percentile"][problem]
+        assert summary["among_photographs"][0] < 0.2 <= summary["among_perturbations"][0]
+        assert summary["apart"][problem][0] < 1 and summary["rank_correlation"][0] > 0.7
+        assert summary["photographs"] == 3
         assert 2 < summary["distinct"][0] <= 3 and summary["not_finite"] == 0
-    assert results["trend"] is None and all(map(np.isfinite, numbers(results["problems"])))
+    assert results["trend"] == results["steps"] == {} and all(map(np.isfinite, numbers(results["problems"])))
     assert {path.name for path in (gray / "invariance").glob("*.png")} == {"diversity.png", "bands.png"}
 
 
 def test_curves_of_layers(asked, tmp_path):
+    """On restarts that are noise of 40 gray levels, from layers that are not given in order of depth."""
     run("invariance_curves", tmp_path, *LAYERS)  # makes the sweep, since there is none
     assert len(asked) == 3 * 3 * 2
     results = told(tmp_path)
-    assert list(results["steps"]) == ["norm1", "pool1"] and len(results["trend"]) == 3
+    assert list(results["steps"]) == ["pool1", "norm1"]
+    assert list(results["trend"]) == ["pixels"]
+    for step in results["steps"].values():
+        assert abs(step["difference"][0]) < 1
     summary = results["problems"]["conv1"]
+    assert summary["distance"][0] == pytest.approx(40 * np.sqrt(2), rel=0.01)
+    assert summary["dissimilarity"][0] == pytest.approx(1, abs=0.05) and summary["distinct"][0] == pytest.approx(
+        2, rel=0.01
+    )
+    assert summary["bands"][0][0] > 5 * summary["bands"][5][0]  # noise is fine
     assert list(summary["percentile"]) == list(ij.layers.NAMES) == list(summary["apart"])
-    assert 0 <= summary["top1"][0] <= summary["top5"][0] + 1 <= 2
+    assert results["problems"]["norm1"]["among_photographs"][0] == summary["among_perturbations"][0] == 1
+    assert summary["apart"]["conv1"][0] > 1 and abs(summary["rank_correlation"][0]) < 0.3
+    assert 0 <= summary["top1"][0] <= 1 and 0 <= summary["top5"][0] < 0.7
     names = {path.stem for path in (tmp_path / "invariance").glob("*.png")}
-    assert names == {"diversity", "bands", "equivalence", "layers"}
+    assert names == {"diversity", "bands", "error", "equivalence", "percentile", "apart"}
+    assert len(list((tmp_path / "photographs").glob("*.png"))) == 9
     run("invariance_curves", tmp_path, *LAYERS[:2], "--layers=conv1")  # of what is there
     assert len(asked) == 18 and told(tmp_path)["problems"]["conv1"] == summary
 
     with pytest.raises(ValueError, match="holds a sweep in which conv2: weights is absent"):
         run("invariance_curves", tmp_path, *LAYERS[:2], "--layers=conv2,pool2,fc8")
+    with pytest.raises(ValueError, match="holds a sweep in which conv1: recipe: rates is"):
+        run("invariance_curves", tmp_path, *LAYERS[:2], "--layers=conv1", "--recipes=pyramid")
+    next(tmp_path.glob("restarts/conv1/*.npz")).unlink()
+    with pytest.raises(ValueError, match=r"has 0 of 2 restarts of conv1, .*; finish the sweep first"):
+        run("invariance_curves", tmp_path, *LAYERS[:2], "--layers=conv1")
 
 
-def test_a_sweep_against_itself_is_no_different(gray):
-    run("invariance_curves", gray, *SMALL, f"--against={gray}")
-    against = told(gray)["against"]
-    assert set(against) == {f"{name}, {what}" for name in ("hog", "hogb") for what in ("error", "distance")}
-    for found in against.values():
-        assert found["difference"][0] == pytest.approx(0, abs=1e-6) and found["p_value"] > 0.2
+def test_steps_and_trends_have_their_sign(key):
+    def records(*distances):
+        return [{"distance": distance, "error": np.full(2, distance / 100)} for distance in distances]
+
+    chain = {"a": records(1, 2, 3, 4, 5), "b": records(3, 4, 5, 6, 8), "c": records(2, 3, 4, 5, np.nan)}
+    steps = invariance_curves._steps(key, chain, ["a", "b", "c"])
+    assert steps["b"]["difference"].estimate == pytest.approx(2.2)
+    assert steps["c"]["difference"].estimate == pytest.approx(-1)
+    assert steps["b"]["p_value"] == pytest.approx(2 * 2 / 2**5)
+    assert invariance_curves._trend(key, chain, ["a", "b", "c"]).estimate == pytest.approx(0.5)  # ranks 1, 3, 2
+    assert invariance_curves._trend(key, chain, ["b", "a"]).estimate == -1
+
+
+def test_a_lost_restart_is_left_out_and_counted(key):
+    hog = ij.hog(binning="bilinear")
+    images = {name: ij.sample_image(name, size=32, gray=True) for name in ("chelsea", "coffee", "rocket")}
+    problem = ij.sweeps.Problem("hogb", hog, ij.recipes.shallow(), images)
+    nulls = invariance_curves._nulls(key, problem)
+    image, noise = images["chelsea"], np.array(jax.random.normal(key, (3, 32, 32, 1)))
+    noise[1] = np.nan
+
+    def restarts(finite):
+        fields = dict.fromkeys(ij.sweeps.Restarts._fields)
+        fields |= {"image": image + noise, "error": np.float32([0.1, np.nan, 0.3]), "finite": np.array(finite)}
+        return ij.sweeps.Restarts(**fields)
+
+    record = invariance_curves._record(problem, restarts([True, False, True]), "chelsea", image, nulls)
+    expected = np.sqrt(np.mean((noise[0] - noise[2]) ** 2))
+    assert record["not_finite"] == 1 and record["distance"] == pytest.approx(expected, rel=1e-4)
+    assert np.isnan(record["pairs"][1]).all() and record["pairs"][0, 2] == pytest.approx(expected, rel=1e-4)
+    for name in ("among_photographs", "among_perturbations", "rank_correlation"):
+        assert np.isfinite(record[name]).tolist() == [True, False, True]
+    nothing = invariance_curves._record(problem, restarts([False, False, True]), "chelsea", image, nulls)
+    summary = invariance_curves._summary(key, [record, nothing])
+    assert np.isnan(nothing["distance"]) and summary["photographs"] == 1 and summary["not_finite"] == 3
+    assert summary["distance"].estimate == pytest.approx(expected, rel=1e-4)
+    assert summary["error"].estimate == pytest.approx((0.2 + 0.3) / 2)
+
+
+def test_a_sweep_is_compared_with_another(gray, tmp_path):
+    """The other has the same photographs, errors that are larger by a tenth, and images twice as far apart."""
+    other = tmp_path / "other"
+    shutil.copytree(gray, other)
+    for path in other.glob("restarts/*/*.npz"):
+        arrays = dict(np.load(path))
+        arrays["error"] += np.float32(0.1)
+        arrays["image"] = 2 * arrays["image"]
+        np.savez(path, **arrays)
+    run("invariance_curves", gray, *SMALL, f"--against={other}")
+    results = told(gray)
+    assert set(results["against"]) == {f"{name}, {what}" for name in ("hog", "hogb") for what in ("error", "distance")}
+    for name, found in results["against"].items():
+        problem, what = name.split(", ")
+        expected = -0.1 if what == "error" else -results["problems"][problem]["distance"][0]
+        assert found["difference"][0] == pytest.approx(expected, rel=1e-3)
+        assert found["p_value"] == 1.0  # 0.25 four times: three photographs can show no more
+    manifest = json.loads((other / "manifest.json").read_text())
+    manifest["settings"]["hog: photograph chelsea"] = "another"
+    (other / "manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(ValueError, match="photograph chelsea is another, here"):
+        run("invariance_curves", gray, *SMALL, f"--against={other}")
 
 
 @pytest.mark.parametrize(
@@ -105,7 +181,7 @@ def test_photographs_other_than_the_sweeps_are_refused(gray):
 
 
 def test_geometry_of_a_shallow_layer(tmp_path, photographs):
-    arguments = [f"--images={photographs}", "--num_images=1", "--layers=conv1", "--num_restarts=2", "--num_steps=4"]
+    arguments = [f"--images={photographs}", "--num_images=1", "--layers=conv1", "--num_restarts=2", "--num_steps=20"]
     recipe = ij.recipes.mahendran_vedaldi(lambda_tv=0.5, stages=((4e-3, 30),))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(ij.recipes, "for_layer", lambda layer: recipe)
@@ -121,7 +197,9 @@ def test_geometry_of_a_shallow_layer(tmp_path, photographs):
     assert json.loads((tmp_path / "results.json").read_text())["rows"] == results["rows"]
     (row,) = results["rows"]
     assert "coupled" in results["restarts"]["repulsion"] and all(row["pushed_within"])
-    assert row["pushed_distance"] >= row["distance"] and max(row["pushed_error"]) <= max(row["error"]) + 1e-6
+    assert row["pushed_distance"] > 1.5 * row["distance"] and max(row["pushed_error"]) <= 1.001 * max(row["error"])
+    assert len(row["way_error"]) == len(row["line_error"]) == 9 and len(row["way_error_between"]) == 8
+    assert all(row["way_within"]) and max(row["way_error_between"]) < 2 * max(row["error"])
     gains = row["gains"]
     assert gains["most"][0] > gains["most, smooth"][0] > gains["least, smooth"][0] >= 0
     assert {path.stem for path in tmp_path.glob("*.png")} == {"repulsion", "path", "directions"}
@@ -158,7 +236,8 @@ def test_the_page_needs_nothing_but_itself(page, gray):
     assert all(re.search(r'alt="[^"]{12,}"', picture) for picture in pictures)
     for row in rows(gray / "invariance"):
         assert row[1] in text  # the table's intervals
-    assert "experiments.sample_invariances" in text or "python -m experiments.report" in text
+    assert "python -m experiments.report" in text
+    assert "python -m experiments.sample_invariances" in text and "python -m experiments.invariance_curves" in text
     assert text.index('id="problem-hog"') < text.index('id="problem-hogb"')
 
 

@@ -49,6 +49,8 @@ def test_a_null_space_is_found_and_a_mask_makes_one(matrix, key):
     largest = np.linalg.norm(matrix[:20], 2)
     assert np.all(found.gain < 0.02 * largest)
     flat = found.direction.reshape(4, -1)
+    _, _, vectors = np.linalg.svd(matrix[:20].astype(float))  # those from 20 on span the null space
+    assert np.linalg.norm(flat @ vectors[:20].T, axis=1).max() < 0.03
     np.testing.assert_allclose(flat @ flat.T, np.eye(4), atol=1e-4)
     mask = np.arange(70) < 20
     masked = sensitivity.directions(key, linear(matrix), np.zeros(SHAPE), mask=mask, count=1)
@@ -63,6 +65,18 @@ def test_gains_are_those_of_small_changes_of_a_photograph(key):
         moved = [np.asarray(hog(photograph + sign * step * found.direction[0])) for sign in (-1, 1)]
         measured = np.linalg.norm(moved[1] - moved[0]) / (2 * step)
         assert measured == pytest.approx(found.gain[0], rel=0.1, abs=1e-4)
+
+
+def test_what_has_not_converged_is_not_a_number(key, monkeypatch):
+    image, hog = ij.sample_image("chelsea", size=48, gray=True), ij.hog(binning="bilinear")
+    try:
+        found = sensitivity.directions(key, hog, image, count=8, tolerance=1e-7, max_iterations=2)
+    except ValueError as error:
+        assert "No direction converged in 2 iterations" in str(error)
+    else:
+        lost = np.isnan(found.gain)
+        assert found.gain.shape == (8,) and found.direction.shape == (8, 48, 48, 1)
+        assert np.isnan(found.direction[lost]).all() and np.isfinite(found.direction[~lost]).all()
 
 
 def test_one_key_gives_the_same_directions(matrix, key):
