@@ -40,7 +40,9 @@ _LONGEST_DRAWING = 3600  # seconds that the other processes wait while the first
 def _define_flags():
     described.define_flags("sample_invariances")
     flags.DEFINE_integer("chunk_size", None, "Restarts at a time on a device, a power of two; by memory if absent.")
-    flags.DEFINE_float("memory_gb", None, "Memory of a device to plan with; three quarters of its own if absent.")
+    flags.DEFINE_float(
+        "memory_gb", None, "Memory of a device to fill; three quarters of its own, and few restarts, if absent."
+    )
     flags.DEFINE_float("checkpoint_seconds", 300.0, "How often what is under way is kept.", lower_bound=0.01)
     flags.DEFINE_bool("extend", False, "Add restarts to a folder that was made for fewer.")
     flags.DEFINE_string("sweep", None, "A JSON file with any of these flags by name.")
@@ -54,8 +56,9 @@ def main() -> int:
     _read_json()
     _join()
     sweep = described.sweep()
-    memory = sweeping.memory() if FLAGS.memory_gb is None else FLAGS.memory_gb * 2**30
-    chunk_size = FLAGS.chunk_size or sweeping.chunk_size(sweep, memory)
+    own = FLAGS.memory_gb is not None
+    memory = FLAGS.memory_gb * 2**30 if own else sweeping.memory()
+    chunk_size = FLAGS.chunk_size or sweeping.chunk_size(sweep, memory, max(ij.sweeps.CHUNK_SIZES) if own else None)
     leader = jax.process_index() == 0
     begun = _begun(FLAGS.workdir)
     if begun and FLAGS.chunk_size is None:

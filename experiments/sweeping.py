@@ -22,9 +22,10 @@ def memory() -> float:
     return 0.75 * stats.get("bytes_limit", host / jax.local_device_count())
 
 
-def chunk_size(sweep: ij.sweeps.Sweep, memory: float) -> int:
-    """Restarts at a time on a device with this much memory to plan with."""
-    most = 4 if jax.default_backend() == "cpu" else 64  # more is no faster there, or wasted on a sweep of a few
+def chunk_size(sweep: ij.sweeps.Sweep, memory: float, most: int | None = None) -> int:
+    """Restarts at a time on a device with this much memory to plan with; None is at most 4 on a CPU, else 64."""
+    if most is None:
+        most = 4 if jax.default_backend() == "cpu" else 64  # more is no faster there, or wasted on a sweep of a few
     return ij.sweeps.chunk_size_for(sweep, memory=memory, most=most)
 
 
@@ -94,7 +95,7 @@ class Display:
         elapsed = max(time.monotonic() - self._began, 1e-9)
         rate = self._made / elapsed
         note = f"{status.problem}, energy {status.energy:.4g}, {rate:.0f} restart-steps/s, {status.programs} programs"
-        self._progress.update(self._restarts, total=status.wanted, completed=status.finished)
+        self._progress.update(self._restarts, total=status.wanted, completed=_done(status))
         self._progress.update(self._steps, total=status.num_steps, completed=status.step, note=note)
         if time.monotonic() - self._at < REST and not (ended and status.finished == status.wanted):
             return

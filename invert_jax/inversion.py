@@ -88,8 +88,8 @@ def step(eq3: objective.Objective, recipe: Recipe, state: State) -> State:
     """One gradient step on eq. 3, and on eq. 7 of Singh & Namboodiri where a parameterization holds something back.
 
     A stage ends after its steps, or when it has converged: with a tolerance, once the mean energy of its last
-    `patience` steps is not lower by that fraction than the mean of as many before. A descent that has ended then stands
-    still.
+    `patience` steps is not lower by that fraction than the mean of as many before; the descent ends with it when its
+    energy is not finite. A descent that has ended then stands still.
 
     Args:
       eq3: the objective.
@@ -120,12 +120,16 @@ def step(eq3: objective.Objective, recipe: Recipe, state: State) -> State:
     if recipe.tolerance is not None:
         over |= _converged(recipe, energies, now, state.began)
     over &= ~ended
+    stage = state.stage + over
+    if recipe.tolerance is not None:  # what is lost never converges: it ends
+        stage = jnp.where(jnp.isfinite(terms[0]), stage, len(recipe.steps))
+        over |= ~jnp.isfinite(terms[0]) & ~ended
     return State(
         z=moved[0],
         optimizer_state=moved[1],
         step=now,
         energy=energies,
-        stage=state.stage + over,
+        stage=stage,
         began=jnp.where(over, now, state.began),
     )
 

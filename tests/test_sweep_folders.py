@@ -54,7 +54,15 @@ def _anothers(path):
     np.savez(path, **{**arrays, "stamp": np.array("0123456789abcdef")})
 
 
-@pytest.mark.parametrize("spoil", [_truncate, _foreign, _anothers])
+def _another_photographs(path):
+    path.write_bytes((path.parent / "chelsea.npz").read_bytes())
+
+
+def _another_problems(path):
+    path.write_bytes(next((path.parents[1] / "hog").glob("*.npz")).read_bytes())
+
+
+@pytest.mark.parametrize("spoil", [_truncate, _foreign, _anothers, _another_photographs, _another_problems])
 def test_a_file_that_is_not_whole_is_set_aside_and_made_again(spoil, three, tmp_path):
     run(tmp_path)
     spoiled = tmp_path / "restarts" / "hogb" / "coffee.npz"
@@ -87,6 +95,16 @@ def test_a_manifest_that_is_none_is_named(tmp_path):
     (tmp_path / "manifest.json").write_text("{}")
     with pytest.raises(ValueError, match="is not the manifest of a sweep"):
         run(tmp_path)
+    with pytest.raises(ValueError, match="remove that file to go on with the restarts"):
+        ij.load_sweep(tmp_path)
+
+
+def test_without_its_manifest_a_folder_is_gone_on_with(three, tmp_path):
+    run(tmp_path)
+    whole = {path: path.stat().st_mtime_ns for path in tmp_path.glob("restarts/*/*.npz")}
+    (tmp_path / "manifest.json").unlink()
+    assert_same(run(tmp_path), three)
+    assert {path: path.stat().st_mtime_ns for path in tmp_path.glob("restarts/*/*.npz")} == whole
 
 
 def test_two_runs_do_not_share_a_folder(tmp_path):

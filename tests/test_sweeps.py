@@ -274,3 +274,18 @@ def test_the_chunk_fits_the_memory():
     more = sweeps.make(PROBLEMS, num_restarts=300)
     assert sweeps.chunk_size_for(more, memory=one * 1000, most=64) == 64
     assert sweeps.chunk_size_for(sweep, memory=one * 1000, most=64) == 64  # that more may be added, and are the same
+
+
+def test_a_photograph_without_a_target_is_told_before_anything_runs():
+    """One that is dark where the mask looks, and one whose features overflow."""
+    light = np.full((16, 16, 1), 128.0, np.float32)
+    dark = light * (np.arange(16) > 7)[:, None, None]
+    whole = ij.from_function(lambda _, image: image)
+    mask = np.zeros((16, 16, 1), bool)
+    mask[:8] = True
+    problem = sweeps.Problem("top", whole, ij.recipes.shallow(), {"light": light, "dark": dark}, mask)
+    with pytest.raises(ValueError, match="top, photograph dark: The target is zero at every neuron of the mask"):
+        sweeps.make([problem], num_restarts=1)
+    far = ij.from_function(lambda _, image: 1e38 * image)
+    with pytest.raises(ValueError, match=r"far, photograph light: .*target"):
+        sweeps.make([sweeps.Problem("far", far, ij.recipes.shallow(), {"light": light})], num_restarts=1)

@@ -35,9 +35,7 @@ def agree(path: pathlib.Path, settings: Mapping[str, str], *, num_restarts: int,
             theirs, restarts = before["settings"], before["num_restarts"]
             before["chunk_sizes"][:]
         except (ValueError, KeyError, TypeError):
-            raise ValueError(
-                f"{file} is not the manifest of a sweep; give another work folder, or remove this one."
-            ) from None
+            raise _not_one(file) from None
         if different := sorted(k for k in {**theirs, **settings} if theirs.get(k) != settings.get(k)):
             shown = "; ".join(
                 f"{k} is {settings.get(k, 'absent')}, there {theirs.get(k, 'absent')}" for k in different[:4]
@@ -76,11 +74,25 @@ def read(path: pathlib.Path) -> dict[str, Any]:
 
     Raises:
       FileNotFoundError: there is none.
+      ValueError: the file is not one.
     """
     file = pathlib.Path(path) / _NAME
     if not file.is_file():
         raise FileNotFoundError(f"{path} has no {_NAME}: it is not the work folder of a sweep.")
-    return json.loads(file.read_text())
+    try:
+        manifest = json.loads(file.read_text())
+    except ValueError:
+        raise _not_one(file) from None
+    if not isinstance(manifest, dict) or not {"settings", "num_restarts", "chunk_sizes"} <= manifest.keys():
+        raise _not_one(file)
+    return manifest
+
+
+def _not_one(file):
+    return ValueError(
+        f"{file} is not the manifest of a sweep; remove that file to go on with the restarts beside it, or give "
+        f"another work folder."
+    )
 
 
 def require_same(path: pathlib.Path, settings: Mapping[str, str], num_restarts: int) -> None:

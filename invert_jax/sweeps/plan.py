@@ -114,10 +114,11 @@ def make(problems: Sequence[Problem], *, num_restarts: int, seed: int = 0, dtype
         for name, image in problem.images.items():
             _require_name(name, "photograph")
             checks.require_finite(image, f"photograph {name}")
-            shape = problem.representation.feature_shape(np.shape(image))
-            like = jnp.ones(shape, jnp.float32)  # stands in for the photograph's own features
-            mask = None if problem.mask is None else jnp.asarray(problem.mask)
-            objective.make(problem.representation, like, problem.recipe, image_shape=np.shape(image), mask=mask)
+            phi, mask = problem.representation, None if problem.mask is None else jnp.asarray(problem.mask)
+            try:
+                objective.make(phi, phi(jnp.asarray(image)), problem.recipe, image_shape=np.shape(image), mask=mask)
+            except ValueError as error:
+                raise ValueError(f"{problem.name}, photograph {name}: {error}") from None
     return Sweep(tuple(problems), num_restarts, int(seed), dtype)
 
 

@@ -58,7 +58,7 @@ class SweepResults(Mapping):
 
     def _read(self, which, names):
         """The parts that are whole; those of the moment, if a sweep at work has merged the ones it had."""
-        stamp = manifests.stamp_of(self.manifest["settings"])
+        stamp = store.stamp_of(manifests.stamp_of(self.manifest["settings"]), *which)
         try:
             parts = [store.read_restarts(path, stamp, names=names) for path in self.index[which]]
         except FileNotFoundError:

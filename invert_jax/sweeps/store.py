@@ -69,7 +69,7 @@ class Folder:
 
     Attributes:
       path: where it is.
-      stamp: of the settings; every file of restarts carries it.
+      stamp: of the settings; every file of restarts carries it, see `stamp_of`.
       tell: what is done with a sentence for the user.
     """
 
@@ -143,7 +143,10 @@ def finished(folder: Folder, problem: str, images: Iterable[str]) -> dict[str, s
 def _there(folder, problem, image):
     while True:
         try:
-            read = [read_restarts(path, folder.stamp, names=_SHORT) for path in _paths(folder, problem, image)]
+            read = [
+                read_restarts(path, stamp_of(folder.stamp, problem, image), names=_SHORT)
+                for path in _paths(folder, problem, image)
+            ]
         except FileNotFoundError:  # its process has merged it in the meantime
             continue
         return {int(r) for arrays in read if arrays is not None for r in arrays["restart"]}
@@ -156,17 +159,21 @@ def verify(folder: Folder, wanted: Iterable[tuple[str, str]]) -> None:
       folder: the folder.
       wanted: `(problem, image)`, all that the sweep has.
     """
-    own = {path for problem, image in wanted for path in _paths(folder, problem, image)}
+    own = {
+        path: stamp_of(folder.stamp, problem, image)
+        for problem, image in wanted
+        for path in _paths(folder, problem, image)
+    }
     for path in sorted((folder.path / RESTARTS).glob("*/*.npz")):
-        if path not in own or read_restarts(path, folder.stamp) is None:
-            set_aside(folder, path, "not a whole file of this sweep")
+        if path not in own or read_restarts(path, own[path]) is None:
+            set_aside(folder, path, "not a whole file of this sweep and photograph")
 
 
 def keep(folder: Folder, problem: str, image: str, restarts: Restarts) -> None:
     """Writes restarts of a photograph to a file of their own."""
     path = folder.file(problem, image, int(restarts.restart[0]))
     path.parent.mkdir(parents=True, exist_ok=True)
-    _write(path, folder.stamp, restarts)
+    _write(path, stamp_of(folder.stamp, problem, image), restarts)
 
 
 def merge(folder: Folder, problem: str, image: str) -> None:
@@ -179,10 +186,11 @@ def merge(folder: Folder, problem: str, image: str) -> None:
     """
     paths, whole = _paths(folder, problem, image), folder.file(problem, image)
     if paths and paths != [whole]:
-        parts = [part for part in (read_restarts(path, folder.stamp) for path in paths) if part is not None]
+        stamp = stamp_of(folder.stamp, problem, image)
+        parts = [part for part in (read_restarts(path, stamp) for path in paths) if part is not None]
         if len(parts) < len(paths):
             return  # the next run sets it aside
-        _write(whole, folder.stamp, together(parts))
+        _write(whole, stamp, together(parts))
         for path in paths:
             if path != whole:
                 path.unlink(missing_ok=True)
@@ -209,6 +217,20 @@ def together(parts: Sequence[Mapping[str, np.ndarray]]) -> Restarts:
     return Restarts(**{name: array[first] for name, array in arrays.items()})
 
 
+def stamp_of(settings: str, problem: str, image: str) -> str:
+    """What a file of restarts carries: whose they are.
+
+    Args:
+      settings: the stamp of the sweep's settings.
+      problem: the problem's name.
+      image: the photograph's.
+
+    Returns:
+      A line of text.
+    """
+    return "/".join((settings, plan.file_name(problem), plan.file_name(image)))
+
+
 def _write(path, stamp, restarts):
     stream = io.BytesIO()
     np.savez(stream, stamp=np.array(stamp), **restarts._asdict())
@@ -218,11 +240,11 @@ def _write(path, stamp, restarts):
 def read_restarts(
     path: pathlib.Path, stamp: str, *, names: Sequence[str] = Restarts._fields
 ) -> dict[str, np.ndarray] | None:
-    """The arrays of a file of restarts; None if it is not whole, or another sweep's.
+    """The arrays of a file of restarts; None if it is not whole, or not of that sweep, problem and photograph.
 
     Args:
       path: the file.
-      stamp: of the sweep's settings.
+      stamp: as `stamp_of` gives it.
       names: which fields of `Restarts` to read.
 
     Returns:

@@ -139,8 +139,8 @@ class Worker:
         checkpoints.drop(self.folder, jax.process_index())
         manifests.note_chunk_size(self.folder.path, self.chunk_size)
         self.hooks.tell(
-            f"{problem} does not fit into the device's memory; the rest of the sweep runs {self.chunk_size} restarts "
-            f"at a time, at which the rounding differs."
+            f"{problem} does not fit into the device's memory; from now on this process runs {self.chunk_size} "
+            f"restarts at a time, and so do runs that begin later; the rounding differs."
         )
 
     def make(self, group, lanes, leaves, seconds):
