@@ -37,11 +37,9 @@ import numpy as np
 from absl import flags
 
 import invert_jax as ij
-from experiments import common, described, reproduction, sweeping
+from experiments import common, described, reproduction, restart_statistics, sweeping
 
 FLAGS = flags.FLAGS
-_BANDS = 6
-_TOP = (1, 5)
 
 
 def _define_flags():
@@ -61,15 +59,15 @@ def main() -> None:
 
     records, nulls = {}, {}
     for problem in sweep.problems:
-        if _own(problem) not in nulls:
-            nulls |= _nulls(key, problem)
+        if restart_statistics.measured_by(problem) not in nulls:
+            nulls |= restart_statistics.nulls_of(key, problem)
         jobs = list(problem.images.items())
         records[problem.name] = [
-            _record(problem, results[problem.name, name], name, image, nulls)
+            restart_statistics.record_of(problem, results[problem.name, name], name, image, nulls)
             for name, image in reproduction.track(jobs, problem.name)
         ]
 
-    summary = {name: _summary(key, each) for name, each in records.items()}
+    summary = {name: restart_statistics.summary_of(key, each) for name, each in records.items()}
     chains = _chains(sweep)
     steps = {name: step for chain in chains.values() for name, step in _steps(key, records, chain).items()}
     trend = {recipe: _trend(key, records, chain) for recipe, chain in chains.items() if len(chain) > 2}
@@ -124,124 +122,18 @@ def _is_fingerprint(value):
     return re.fullmatch(r"[0-9a-f]{16}", value) is not None
 
 
-def _own(problem):
-    """The layer of CNN-A, or the problem's name for another representation."""
-    return getattr(problem.representation.apply, "layer", problem.name)
-
-
 def _chains(sweep):
     """Problems that are layers of CNN-A, in order of depth, by recipe."""
     chains = {}
     for problem in sweep.problems:
-        if _own(problem) in ij.layers.NAMES:
+        if restart_statistics.measured_by(problem) in ij.layers.NAMES:
             chains.setdefault(problem.name.partition("-")[2] or FLAGS.recipes[0], []).append(problem)
     depth = ij.layers.NAMES.index
     return {
-        recipe: [problem.name for problem in sorted(each, key=lambda problem: depth(_own(problem)))]
+        recipe: [
+            problem.name for problem in sorted(each, key=lambda problem: depth(restart_statistics.measured_by(problem)))
+        ]
         for recipe, each in chains.items()
-    }
-
-
-def _codes(problem, images):
-    """Codes `{name: [N, F...]}`: by all layers of CNN-A for one of its layers, by the representation itself else."""
-    if _own(problem) not in ij.layers.NAMES:
-        return {problem.name: reproduction.codes(problem.representation, images)}
-    last = reproduction.alexnet(ij.layers.NAMES[-1])
-    codes = [jax.device_get(_every(last, image)) for image in images]
-    return {name: np.stack([each[name] for each in codes]) for name in ij.layers.NAMES}
-
-
-@jax.jit
-def _every(last, image):
-    return last.apply.every(last.params, image)
-
-
-def _nulls(key, problem):
-    """`{what measures: {"photographs": distances of all pairs, photograph's name: distances to its perturbations}}`."""
-    codes = _codes(problem, problem.images.values())
-    nulls = {name: {"photographs": ij.invariance.photographs_null(codes[name])} for name in codes}
-    for i, (photograph, image) in enumerate(problem.images.items()):
-        some = _codes(problem, ij.invariance.perturbations(jax.random.fold_in(key, i), image).values())
-        for name in codes:
-            nulls[name][photograph] = _distance(some[name], codes[name][i])
-    return nulls
-
-
-def _distance(codes, target):
-    return np.sqrt(np.mean((codes - target).reshape(len(codes), -1).astype(np.float64) ** 2, axis=1))
-
-
-def _record(problem, found, photograph, image, nulls):
-    """What the restarts of one photograph say: numbers, and arrays over its restarts, NaN for those that were lost."""
-    good, own = found.finite, _own(problem)
-    images, count = found.image[good].astype(np.float32), len(good)
-    few = len(images) < 2
-    record = {"error": np.where(good, found.error, np.nan), "not_finite": int((~good).sum())}
-    pairs, apart = np.full((count, count), np.nan), ~np.eye(len(images), dtype=bool)
-    diversity = None if few else ij.invariance.diversity(images, num_levels=_BANDS)
-    if diversity is not None:
-        pairs[np.ix_(good, good)] = diversity.distance
-    record |= {
-        "pairs": pairs,
-        "distance": np.nan if diversity is None else diversity.distance[apart].mean(),
-        "dissimilarity": np.nan if diversity is None else 1 - diversity.ssim[apart].mean(),
-        "bands": np.full(_BANDS, np.nan) if diversity is None else diversity.bands[:, apart].mean(axis=1),
-        "distinct": np.nan if diversity is None else diversity.effective_number,
-    }
-    percentile, distances = {}, {}
-    for name, (target, *codes) in _codes(problem, [image, *images]).items():
-        null = nulls[name]["photographs"]
-        away = _distance(np.array(codes), target) if codes else np.zeros(0)
-        percentile[name] = _over_all(good, ij.invariance.percentile(away, null))
-        distances[name] = np.nan if few else ij.invariance.distances(codes)[apart].mean() / null.mean()
-        if name == own:
-            record["among_perturbations"] = _over_all(good, ij.invariance.percentile(away, nulls[name][photograph]))
-            record["rank_correlation"] = _over_all(
-                good, ij.invariance.rank_correlation(codes, target) if codes else np.zeros(0)
-            )
-        if name == "fc8" and own in ij.layers.NAMES:
-            for top in _TOP:
-                kept = ij.invariance.same_classes(codes, target, count=top) if codes else np.zeros(0)
-                record[f"top{top}"] = _over_all(good, kept)
-    return {**record, "among_photographs": percentile[own], "percentile": percentile, "apart": distances}
-
-
-def _over_all(good, values):
-    """Values of the restarts that are finite, among NaN for the others."""
-    everyone = np.full(len(good), np.nan)
-    everyone[good] = values
-    return everyone
-
-
-_MEANS = (
-    *("error", "distance", "dissimilarity", "distinct", "among_photographs", "among_perturbations"),
-    *("rank_correlation", *(f"top{top}" for top in _TOP)),
-)
-
-
-def _mean(values):
-    """Of those that are numbers; NaN if none is."""
-    known = np.asarray(values, np.float64)
-    known = known[np.isfinite(known)]
-    return known.mean() if known.size else np.nan
-
-
-def _summary(key, records):
-    """Each number of a problem with its interval over photographs; the distance's over restarts, too."""
-
-    def over(values):
-        return ij.intervals.over_photographs(key, [_mean(value) for value in values])
-
-    def each(name):
-        return {layer: over([record[name][layer] for record in records]) for layer in records[0][name]}
-
-    return {
-        **{name: over([record[name] for record in records]) for name in _MEANS if name in records[0]},
-        "distance_over_restarts": ij.intervals.over_restarts(key, [record["pairs"] for record in records]),
-        "bands": [over([record["bands"][band] for record in records]) for band in range(_BANDS)],
-        **{name: each(name) for name in ("percentile", "apart")},
-        "not_finite": sum(record["not_finite"] for record in records),
-        "photographs": sum(bool(np.isfinite(record["distance"])) for record in records),
     }
 
 
@@ -286,7 +178,7 @@ def _against(key, records, against, sweep):
     for problem in sweep.problems:
         for measure in ("error", "distance"):
             label = f"{problem.name}, {measure}"
-            ours[label] = np.array([_mean(record[measure]) for record in records[problem.name]])
+            ours[label] = np.array([restart_statistics.mean_of(record[measure]) for record in records[problem.name]])
             theirs[label] = np.array([_of_other(against, problem.name, name, measure) for name in problem.images])
     return _compared(key, ours, theirs)
 
@@ -294,9 +186,9 @@ def _against(key, records, against, sweep):
 def _of_other(against, problem, name, measure):
     found = against[problem, name]
     if measure == "error":
-        return _mean(found.error[found.finite])
+        return restart_statistics.mean_of(found.error[found.finite])
     apart = ij.invariance.distances(found.image[found.finite])
-    return _mean(apart[np.triu_indices(len(apart), 1)])
+    return restart_statistics.mean_of(apart[np.triu_indices(len(apart), 1)])
 
 
 def _table(summary, steps, trend, other):
@@ -314,7 +206,7 @@ def _table(summary, steps, trend, other):
             percent(each["among_photographs"], 0),
             percent(each["among_perturbations"], 0),
             _said(each["rank_correlation"], 2),
-            *(percent(each[f"top{top}"], 0) if f"top{top}" in each else "-" for top in _TOP),
+            *(percent(each[f"top{top}"], 0) if f"top{top}" in each else "-" for top in restart_statistics.TOP),
             f"{steps[name]['difference'].estimate:+.1f}" if name in steps else "-",
             f"{steps[name]['p_value']:.3f}" if name in steps else "-",
             each["not_finite"],
@@ -332,7 +224,7 @@ def _table(summary, steps, trend, other):
             "percentile among photographs",
             "among perturbations",
             "rank correlation",
-            *(f"top {top}, %" for top in _TOP),
+            *(f"top {top}, %" for top in restart_statistics.TOP),
             "from the one before",
             "p",
             "not finite",
@@ -373,7 +265,7 @@ def _pictures(summary, chains):
         matrix = [[interval.estimate for interval in summary[name][what].values()] for name in deep]
         return ij.plots.heatmap(np.array(matrix), title=title, label=label, rows=deep, columns=list(ij.layers.NAMES))
 
-    called = ["finest band", *(f"band {band}" for band in range(2, _BANDS)), "coarsest"]
+    called = ["finest band", *(f"band {band}" for band in range(2, restart_statistics.BANDS)), "coarsest"]
     pictures = {
         "diversity": curves(
             "How far apart restarts of one code are, 95 % intervals over photographs",
@@ -404,7 +296,7 @@ def _pictures(summary, chains):
                     "among photographs": lambda each: each["among_photographs"],
                     "among perturbations": lambda each: each["among_perturbations"],
                     "rank correlation": lambda each: each["rank_correlation"],
-                    **{f"top {top}": lambda each, top=top: each[f"top{top}"] for top in _TOP},
+                    **{f"top {top}": lambda each, top=top: each[f"top{top}"] for top in restart_statistics.TOP},
                 },
             ),
             "percentile": heatmap(

@@ -23,6 +23,8 @@ from experiments import common
 FLAGS = flags.FLAGS
 
 _SHOWN = 8  # restarts of a photograph
+_MOST = 20  # photographs of a problem
+_BANDS = 6
 _QUALITY = 88  # of JPEG, for pictures; plots are PNG
 _PLOTS = {
     "diversity": "Distance between restarts of one code against layers, with intervals over photographs",
@@ -131,7 +133,7 @@ def _curves(workdir):
 def _problem(workdir, results, problem):
     names = [image for which, image in results if which == problem]
     rows, photographs = [], []
-    for name in names:
+    for number, name in enumerate(names):
         found = results[problem, name]
         images = found.image[found.finite].astype(np.float32)
         distance = "-"
@@ -140,17 +142,20 @@ def _problem(workdir, results, problem):
             distance = f"{apart[np.triu_indices(len(apart), 1)].mean():.1f}"
         error = f"{100 * found.error[found.finite].mean():.1f}" if len(images) else "-"
         rows.append([name, len(found.error), int((~found.finite).sum()), error, distance])
+        if number >= _MOST:
+            continue
         photographs.append(
             {
                 "title": f"{name}: relative error {error} %, {distance} gray levels apart",
                 "tiles": _tiles(workdir, problem, name, found),
-                "plots": _maps(problem, name, found, images),
+                "maps": _maps(problem, name, images),
+                "plots": _plots(problem, name, found, images),
             }
         )
     return {
         "id": f"problem-{problem}",
         "title": problem,
-        "text": [],
+        "text": [f"Pictures are of the first {_MOST} photographs of {len(names)}."] if len(names) > _MOST else [],
         "plots": [],
         "header": ["photograph", "restarts", "not finite", "relative error, %", "distance between them, gray levels"],
         "rows": rows,
@@ -170,18 +175,29 @@ def _tiles(workdir, problem, name, found):
     return tiles
 
 
-def _maps(problem, name, found, images):
-    """Where and at which scale restarts differ, and their descent."""
+def _maps(problem, name, images):
+    """The restarts' mean, and band by band where they differ, on one scale from black."""
+    if len(images) < 2:
+        return []
+    spread = ij.invariance.spread(images, num_levels=_BANDS)
+    bands = np.sqrt((spread.bands**2).mean(axis=3, keepdims=True))
+    most = max(float(bands.max()), 1e-6)
+    maps = [_picture(spread.mean, f"Mean of the restarts of {name} from {problem}", "mean")]
+    for band, deviation in enumerate(bands):
+        called = {0: "finest band", _BANDS - 1: "coarsest band"}.get(band, f"band {band + 1}")
+        alt = f"Standard deviation over restarts of {name} from {problem}, {called}; white is {most:.1f} gray levels"
+        root = np.sqrt(np.mean(deviation**2))
+        maps.append(_picture(255 * deviation / most, alt, f"{called}, {root:.1f} gray levels"))
+    return maps
+
+
+def _plots(problem, name, found, images):
+    """Where restarts differ, and their descent."""
     plots = []
     if len(images) > 1:
-        spread = ij.invariance.spread(images)
-        whole = np.sqrt((spread.deviation**2).mean(axis=2))
+        whole = np.sqrt((images.std(axis=0, ddof=1) ** 2).mean(axis=2))
         title = f"{problem}, {name}: standard deviation over {len(images)} restarts"
         plots.append(_picture(ij.plots.heatmap(whole, title=title, label="gray levels"), title, "", plot=True))
-        for band, called in ((0, "finest"), (len(spread.bands) - 1, "coarsest")):
-            title = f"{problem}, {name}: the same of the {called} band of the Laplacian pyramid"
-            values = np.sqrt((spread.bands[band] ** 2).mean(axis=2))
-            plots.append(_picture(ij.plots.heatmap(values, title=title, label="gray levels"), title, "", plot=True))
     title = f"{problem}, {name}: energy against steps"
     plots.append(_picture(ij.plots.convergence(found.energy, title=title), title, "", plot=True))
     return plots

@@ -14,7 +14,7 @@ from absl.testing import flagsaver
 from runners import numbers, rows
 
 import invert_jax as ij
-from experiments import invariance_curves, report
+from experiments import invariance_curves, report, restart_statistics
 
 SMALL = ["--num_images=3", "--num_restarts=3", "--gray_size=32", "--representations=hog,hogb"]
 LAYERS = ["--num_images=3", "--num_restarts=2", "--layers=norm1,conv1,pool1"]
@@ -115,7 +115,7 @@ def test_a_lost_restart_is_left_out_and_counted(key):
     hog = ij.hog(binning="bilinear")
     images = {name: ij.sample_image(name, size=32, gray=True) for name in ("chelsea", "coffee", "rocket")}
     problem = ij.sweeps.Problem("hogb", hog, ij.recipes.shallow(), images)
-    nulls = invariance_curves._nulls(key, problem)
+    nulls = restart_statistics.nulls_of(key, problem)
     image, noise = images["chelsea"], np.array(jax.random.normal(key, (3, 32, 32, 1)))
     noise[1] = np.nan
 
@@ -124,14 +124,14 @@ def test_a_lost_restart_is_left_out_and_counted(key):
         fields |= {"image": image + noise, "error": np.float32([0.1, np.nan, 0.3]), "finite": np.array(finite)}
         return ij.sweeps.Restarts(**fields)
 
-    record = invariance_curves._record(problem, restarts([True, False, True]), "chelsea", image, nulls)
+    record = restart_statistics.record_of(problem, restarts([True, False, True]), "chelsea", image, nulls)
     expected = np.sqrt(np.mean((noise[0] - noise[2]) ** 2))
     assert record["not_finite"] == 1 and record["distance"] == pytest.approx(expected, rel=1e-4)
     assert np.isnan(record["pairs"][1]).all() and record["pairs"][0, 2] == pytest.approx(expected, rel=1e-4)
     for name in ("among_photographs", "among_perturbations", "rank_correlation"):
         assert np.isfinite(record[name]).tolist() == [True, False, True]
-    nothing = invariance_curves._record(problem, restarts([False, False, True]), "chelsea", image, nulls)
-    summary = invariance_curves._summary(key, [record, nothing])
+    nothing = restart_statistics.record_of(problem, restarts([False, False, True]), "chelsea", image, nulls)
+    summary = restart_statistics.summary_of(key, [record, nothing])
     assert np.isnan(nothing["distance"]) and summary["photographs"] == 1 and summary["not_finite"] == 3
     assert summary["distance"].estimate == pytest.approx(expected, rel=1e-4)
     assert summary["error"].estimate == pytest.approx((0.2 + 0.3) / 2)
@@ -232,7 +232,7 @@ def test_the_page_needs_nothing_but_itself(page, gray):
     assert addresses and all(address.startswith(("data:", "#")) for address in addresses)
     assert "http" not in re.sub(r"data:[^\"]*", "", text)
     pictures = re.findall(r"<img src[^>]*>", text)
-    assert len(pictures) == 2 + 2 * 3 * (1 + 3 + 4)  # curves; photograph, restarts, maps
+    assert len(pictures) == 2 + 2 * 3 * (1 + 3 + 7 + 2)  # curves; photograph, restarts, mean and bands, plots
     assert all(re.search(r'alt="[^"]{12,}"', picture) for picture in pictures)
     for row in rows(gray / "invariance"):
         assert row[1] in text  # the table's intervals

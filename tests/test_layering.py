@@ -63,6 +63,7 @@ SHARED_BY_RUNNERS = (
     "experiments.layer_by_layer",
     "experiments.plain_forms",
     "experiments.reproduction",
+    "experiments.restart_statistics",
     "experiments.sweeping",
 )
 OPTIONAL_FILES = ("experiments.torch_reference",)  # whole files that need an optional package: imported in functions
