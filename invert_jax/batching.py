@@ -160,9 +160,11 @@ def _run(eq3, recipe, states, stop, *, mesh):
     return _shard(advance, mesh, axes, _STATES)(eq3, recipe, states, stop)
 
 
-@functools.partial(jax.jit, static_argnames="mesh")
 def finish(eq3: Objective, recipe: Recipe, states: inversion.State, *, mesh: Mesh) -> Preimage:
-    """What the lanes found.
+    """What the lanes found, each device's brought to the first of them and finished there.
+
+    On a CPU a program for several devices splits a picture otherwise than one for a single device, and rounds it
+    otherwise where a piece ends; the steps, which are in a loop, it does not split.
 
     Args:
       eq3: the objective, its target `[N, F...]`.
@@ -173,6 +175,22 @@ def finish(eq3: Objective, recipe: Recipe, states: inversion.State, *, mesh: Mes
     Returns:
       A `Preimage` with a leading axis N.
     """
+    first = Mesh(mesh.devices.flat[:1], (AXIS,))
+    shardings = _shardings(first, (_objective_axes(eq3), None, _STATES))
+    if mesh.size == 1:
+        return _finish(*jax.device_put((eq3, recipe, states), shardings), mesh=first)
+    targets, states, width = np.asarray(eq3.target), jax.device_get(states), len(eq3.target) // mesh.size
+    parts = []
+    for start in range(0, len(targets), width):
+        own = slice(start, start + width)
+        lanes = jax.tree.map(lambda leaf, own=own: leaf[own], states._replace(step=None))._replace(step=states.step)
+        there = jax.device_put((dataclasses.replace(eq3, target=targets[own]), recipe, lanes), shardings)
+        parts.append(jax.device_get(_finish(*there, mesh=first)))
+    return jax.tree.map(lambda *leaves: np.concatenate(leaves), *parts)
+
+
+@functools.partial(jax.jit, static_argnames="mesh")
+def _finish(eq3, recipe, states, *, mesh):
     axes = (_objective_axes(eq3), None, _STATES)
     return _shard(jax.vmap(inversion.finish, axes), mesh, axes, 0)(eq3, recipe, states)
 

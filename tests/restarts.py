@@ -76,5 +76,5 @@ def sample_small(representation, *, key=KEY, target=None, recipe=SHORT, num_rest
 
 
 def cache_sizes():
-    programs = (batching._init, batching._run, batching.finish, batching.current_images)
+    programs = (batching._init, batching._run, batching._finish, batching.current_images)
     return [program._cache_size() for program in programs]
