@@ -27,6 +27,11 @@ LOSSES = {
     "inner_product": ij.losses.inner_product,
     "activation": ij.losses.activation,
 }
+RECIPES = {
+    "pixels": lambda layer: ij.recipes.shallow() if layer is None else ij.recipes.for_layer(layer),
+    "pyramid": lambda layer: ij.recipes.laplacian_pyramid(layer),
+}
+"""How to descend: `recipe(layer)`, None for anything but a layer of alexnet."""
 _ONLY_FOR = {
     "layer": ("alexnet",),
     "weights": ("alexnet",),
@@ -62,7 +67,7 @@ def define_inversion_flags(*, layer: str, num_restarts: int) -> None:
     flags.DEFINE_enum(
         "recipe",
         "pixels",
-        ["pixels", "pyramid"],
+        list(RECIPES),
         "How to descend: on the pixels, as the paper; or on a Laplacian pyramid, which comes nearer and takes longer.",
     )
     flags.DEFINE_float("lambda_tv", None, "Weight of TV^beta in eq. 3; the recipe's own if absent.")
@@ -107,15 +112,10 @@ def alexnet_params(path: str | None) -> dict | None:
 def recipe(values: flags.FlagValues) -> ij.Recipe:
     """The recipe for the representation that the flags name, with their changes."""
     layer = values.layer if values.representation == "alexnet" else None
-    changes = {}
-    if values.recipe == "pyramid":
-        chosen = ij.recipes.laplacian_pyramid(layer)
-        if values.stages is not None:
-            raise ValueError("--stages are of the pixels' descent; drop them, or --recipe=pyramid.")
-    else:
-        chosen = ij.recipes.shallow() if layer is None else ij.recipes.for_layer(layer)
-    if values.recipe == "pixels" or values["loss"].present:
-        changes["loss"] = LOSSES[values.loss]
+    if values.recipe == "pyramid" and values.stages is not None:
+        raise ValueError("--stages are of the pixels' descent; drop them, or --recipe=pyramid.")
+    chosen = RECIPES[values.recipe](layer)
+    changes = {"loss": LOSSES[values.loss]} if values["loss"].present else {}
     for name in ("lambda_tv", "lambda_alpha", "beta", "sigma"):
         if getattr(values, name) is not None:
             changes[name] = getattr(values, name)

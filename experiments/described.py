@@ -9,18 +9,13 @@ from experiments import common, reproduction
 
 FLAGS = flags.FLAGS
 
-RECIPES = {
-    "pixels": lambda layer: ij.recipes.shallow() if layer is None else ij.recipes.for_layer(layer),
-    "pyramid": ij.recipes.laplacian_pyramid,
-}
-
 
 def define_flags(name: str) -> None:
     """Defines the flags that say what is swept; `name` is the work folder's."""
     reproduction.define_flags(name, num_images=5, alexnet=True)
     flags.DEFINE_list("representations", ["alexnet"], f"What to invert: alexnet, {', '.join(reproduction.GRAY)}.")
     flags.DEFINE_list("layers", ["conv1", "norm2", "conv4", "pool5", "fc6", "fc8"], "Layers of alexnet.")
-    flags.DEFINE_list("recipes", ["pixels"], f"How: {', '.join(RECIPES)}.")
+    flags.DEFINE_list("recipes", ["pixels"], f"How: {', '.join(common.RECIPES)}.")
     flags.DEFINE_integer("num_restarts", 8, "Random starts of every photograph.", lower_bound=1)
     flags.DEFINE_integer("gray_size", 160, "Side of the photographs of everything but alexnet.", lower_bound=16)
     flags.DEFINE_enum("dtype", "float32", ["float32", "float16"], "In which pictures are kept.")
@@ -30,7 +25,7 @@ def sweep() -> ij.sweeps.Sweep:
     """The sweep that the flags describe, checked whole."""
     reproduction.require_known("--representations", FLAGS.representations, ("alexnet", *reproduction.GRAY))
     reproduction.require_known("--layers", FLAGS.layers, ij.layers.NAMES)
-    reproduction.require_known("--recipes", FLAGS.recipes, RECIPES)
+    reproduction.require_known("--recipes", FLAGS.recipes, common.RECIPES)
     problems = []
     for name in FLAGS.representations:
         deep = name == "alexnet"
@@ -43,7 +38,7 @@ def sweep() -> ij.sweeps.Sweep:
             phi = reproduction.alexnet(layer) if deep else reproduction.GRAY[name]()
             for recipe in FLAGS.recipes:
                 label = "-".join([layer or name, *([recipe] if len(FLAGS.recipes) > 1 else [])])
-                problems.append(ij.sweeps.Problem(label, phi, RECIPES[recipe](layer), images))
+                problems.append(ij.sweeps.Problem(label, phi, common.RECIPES[recipe](layer), images))
     return ij.sweeps.make(problems, num_restarts=FLAGS.num_restarts, seed=FLAGS.seed, dtype=FLAGS.dtype)
 
 

@@ -148,8 +148,7 @@ def _problem(workdir, results, problem):
             {
                 "title": f"{name}: relative error {error} %, {distance} gray levels apart",
                 "tiles": _tiles(workdir, problem, name, found),
-                "maps": _maps(problem, name, images),
-                "plots": _plots(problem, name, found, images),
+                **_maps(problem, name, found, images),
             }
         )
     return {
@@ -175,32 +174,27 @@ def _tiles(workdir, problem, name, found):
     return tiles
 
 
-def _maps(problem, name, images):
-    """The restarts' mean, and band by band where they differ, on one scale from black."""
-    if len(images) < 2:
-        return []
-    spread = ij.invariance.spread(images, num_levels=_BANDS)
-    bands = np.sqrt((spread.bands**2).mean(axis=3, keepdims=True))
-    most = max(float(bands.max()), 1e-6)
-    maps = [_picture(spread.mean, f"Mean of the restarts of {name} from {problem}", "mean")]
-    for band, deviation in enumerate(bands):
-        called = {0: "finest band", _BANDS - 1: "coarsest band"}.get(band, f"band {band + 1}")
-        alt = f"Standard deviation over restarts of {name} from {problem}, {called}; white is {most:.1f} gray levels"
-        root = np.sqrt(np.mean(deviation**2))
-        maps.append(_picture(255 * deviation / most, alt, f"{called}, {root:.1f} gray levels"))
-    return maps
-
-
-def _plots(problem, name, found, images):
-    """Where restarts differ, and their descent."""
-    plots = []
+def _maps(problem, name, found, images):
+    """Where restarts differ, whole and band by band on one scale from black, their mean, and their descent."""
+    maps, plots = [], []
     if len(images) > 1:
-        whole = np.sqrt((images.std(axis=0, ddof=1) ** 2).mean(axis=2))
+        spread = ij.invariance.spread(images, num_levels=_BANDS)
+        maps.append(_picture(spread.mean, f"Mean of the restarts of {name} from {problem}", "mean"))
+        bands = np.sqrt((spread.bands**2).mean(axis=3, keepdims=True))
+        most = max(float(bands.max()), 1e-6)
+        for band, deviation in enumerate(bands):
+            called = {0: "finest band", _BANDS - 1: "coarsest band"}.get(band, f"band {band + 1}")
+            alt = (
+                f"Standard deviation over restarts of {name} from {problem}, {called}; white is {most:.1f} gray levels"
+            )
+            root = np.sqrt(np.mean(deviation**2))
+            maps.append(_picture(255 * deviation / most, alt, f"{called}, {root:.1f} gray levels"))
+        whole = np.sqrt((spread.deviation**2).mean(axis=2))
         title = f"{problem}, {name}: standard deviation over {len(images)} restarts"
         plots.append(_picture(ij.plots.heatmap(whole, title=title, label="gray levels"), title, "", plot=True))
     title = f"{problem}, {name}: energy against steps"
     plots.append(_picture(ij.plots.convergence(found.energy, title=title), title, "", plot=True))
-    return plots
+    return {"maps": maps, "plots": plots}
 
 
 def _picture(image, alt, caption, *, plot=False):

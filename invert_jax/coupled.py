@@ -205,7 +205,7 @@ def _squared_length(images):
     return jnp.sum((images[1:] - images[:-1]) ** 2)
 
 
-def _between(images):
+def _tightened(images):
     """Half the way to the middle of the two neighbors."""
     middle = (jnp.roll(images, 1, axis=0) + jnp.roll(images, -1, axis=0)) / 2
     return (middle - images) / 2
@@ -217,7 +217,7 @@ def _length(images):
 
 
 _apart = _Interaction(lambda images: -_mean_distance(images), _away, _mean_distance)
-_tension = _Interaction(_squared_length, _between, _length)
+_tension = _Interaction(_squared_length, _tightened, _length)
 
 
 @jax.jit

@@ -117,19 +117,17 @@ def step(eq3: objective.Objective, recipe: Recipe, state: State) -> State:
         moved = jax.tree.map(lambda old, new: jnp.where(ended, old, new), (state.z, state.optimizer_state), moved)
     energies, now = state.energy.at[state.step].set(terms), state.step + 1
     over = now - state.began >= jnp.asarray(recipe.steps)[stage]
+    lost = jnp.zeros((), bool)
     if recipe.tolerance is not None:
-        over |= _converged(recipe, energies, now, state.began)
+        lost = ~jnp.isfinite(terms[0])  # which would never converge
+        over |= lost | _converged(recipe, energies, now, state.began)
     over &= ~ended
-    stage = state.stage + over
-    if recipe.tolerance is not None:  # what is lost never converges: it ends
-        stage = jnp.where(jnp.isfinite(terms[0]), stage, len(recipe.steps))
-        over |= ~jnp.isfinite(terms[0]) & ~ended
     return State(
         z=moved[0],
         optimizer_state=moved[1],
         step=now,
         energy=energies,
-        stage=stage,
+        stage=jnp.where(over & lost, len(recipe.steps), state.stage + over),
         began=jnp.where(over, now, state.began),
     )
 

@@ -8,6 +8,7 @@ import dataclasses
 import functools
 import math
 import pathlib
+import shutil
 from typing import NamedTuple
 
 import numpy as np
@@ -119,6 +120,35 @@ def test_restarts_are_added_to_those_that_are_there(asked, kept, photographs, tm
     again = run("figure1", tmp_path, *arguments, "--num_restarts=2")
     assert kept(tmp_path) == len(asked) == 3
     assert len(str(again)) < len(str(few))
+
+
+def test_a_runner_that_was_stopped_comes_to_the_same_files(asked, photographs, tmp_path, monkeypatch):
+    """What is kept stays, a file that another program cut short is made again, and tables and pictures are the same."""
+    arguments = (f"--images={photographs}", "--size=48", "--num_images=3", "--representations=hogb,dsift_vlfeat")
+    workdir, make = tmp_path / "out", ij.sweeps.work.Worker.make
+    run("table1", workdir, *arguments)
+    whole = {path.name: path.read_bytes() for path in workdir.iterdir() if path.is_file()}
+    shutil.rmtree(workdir)
+    batches = iter(range(9))
+
+    def stopped(worker, group, *given):
+        if next(batches) == 1:
+            raise KeyboardInterrupt
+        make(worker, group, *given)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(ij.sweeps.work.Worker, "make", stopped)
+        with pytest.raises(KeyboardInterrupt):
+            run("table1", workdir, *arguments)
+    survivors = {path: path.stat().st_mtime_ns for path in workdir.rglob("*.npz")}
+    assert len(survivors) == 3 and not (workdir / "results.json").exists()
+    damaged = next(iter(survivors))
+    damaged.write_bytes(damaged.read_bytes()[:100])
+    asked.clear()
+    run("table1", workdir, *arguments)
+    assert len(asked) == 4 and np.load(damaged)["image"].shape == (1, 48, 48, 1)
+    assert {path.name: path.read_bytes() for path in workdir.iterdir() if path.is_file()} == whole
+    assert all(path.stat().st_mtime_ns == written for path, written in survivors.items() if path != damaged)
 
 
 def test_figure9_asks_for_the_central_neurons_and_figure10_for_halves(asked, photographs, tmp_path):

@@ -26,16 +26,12 @@ from experiments import common, kept, reproduction
 FLAGS = flags.FLAGS
 
 LAYERS = ("conv1", "norm2", "conv4", "conv5", "pool5", "fc8")
-RECIPES = {
-    "pixels": ij.recipes.for_layer,
-    "pyramid": lambda layer: ij.recipes.laplacian_pyramid(layer, tolerance=None),
-}
 
 
 def _define_flags():
     reproduction.define_flags("side_by_side", num_images=2, alexnet=True)
     flags.DEFINE_list("layers", list(LAYERS), "Layers to invert.")
-    flags.DEFINE_list("recipes", list(RECIPES), f"Of {', '.join(RECIPES)}.")
+    flags.DEFINE_list("recipes", list(common.RECIPES), f"Of {', '.join(common.RECIPES)}.")
     flags.DEFINE_integer("evaluations", 900, "Gradient evaluations of each descent.", lower_bound=20)
     reproduction.define_scale_flag()
 
@@ -43,7 +39,7 @@ def _define_flags():
 def main() -> None:
     """Measures what the flags describe."""
     reproduction.require_known("--layers", FLAGS.layers, ij.layers.NAMES)
-    reproduction.require_known("--recipes", FLAGS.recipes, RECIPES)
+    reproduction.require_known("--recipes", FLAGS.recipes, common.RECIPES)
     photographs = reproduction.photographs(size=reproduction.ALEXNET_SIZE, gray=False)
     scale_by = reproduction.scale_photographs()
     reproduction.say_photographs(photographs)
@@ -57,7 +53,7 @@ def main() -> None:
         labels.append(f"{photographs[0].name}, {layer}")
         descents[layer] = {}
         for name in FLAGS.recipes:
-            recipe = stretched(RECIPES[name](layer), FLAGS.evaluations)
+            recipe = stretched(common.RECIPES[name](layer), FLAGS.evaluations)
             found = kept.inversions(workdir, representation, recipe, images, description=f"{layer}, {name}")
             descents[layer][name] = relative_errors(recipe, found)
             restored = [np.clip(inversion.image[0], 0, 255) for inversion in found]
@@ -135,9 +131,9 @@ def main() -> None:
 
 
 def stretched(recipe: ij.Recipe, num_steps: int) -> ij.Recipe:
-    """The recipe with its stages stretched to this many steps in all, at least one each."""
+    """The recipe with its stages stretched to this many steps in all, at least one each, and all of them made."""
     ends = np.round(np.cumsum(recipe.steps) * (num_steps / recipe.num_steps)).astype(int)
-    return dataclasses.replace(recipe, steps=tuple(int(count) for count in np.diff(ends, prepend=0)))
+    return dataclasses.replace(recipe, steps=tuple(int(count) for count in np.diff(ends, prepend=0)), tolerance=None)
 
 
 def relative_errors(recipe: ij.Recipe, found: Sequence[ij.sweeps.Restarts]) -> np.ndarray:
