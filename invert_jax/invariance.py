@@ -3,6 +3,7 @@
 All of it is statistics of finished restarts, on the host: arrays in, NumPy out. How sure they are, `intervals` says.
 """
 
+import functools
 from typing import NamedTuple
 
 import jax
@@ -68,14 +69,13 @@ def diversity(images, *, num_levels: int = 6, resolution: float = 0.5) -> Divers
     ([0.0, 255.0, 255.0], 2.0)
     """
     images = _restarts(images)
-    bands = [np.asarray(level) for level in _bands(images, num_levels)]
     centered = (images - images.mean(0)).reshape(len(images), -1)
     values = np.linalg.eigvalsh(centered @ centered.T)
     same = np.sqrt(np.mean(centered**2)) < resolution
     return Diversity(
         distance=distances(images),
         ssim=_ssim(images),
-        bands=np.stack([distances(band) for band in bands]),
+        bands=np.stack([distances(band) for band in _bands(images, num_levels)]),
         effective_number=1.0 if same else float(1 + values.sum() ** 2 / np.sum(values**2)),
     )
 
@@ -113,7 +113,7 @@ def spread(images, *, num_levels: int = 6) -> Spread:
     [1.4142135381698608]
     """
     images = _restarts(images)
-    deviations = [np.asarray(level).std(0, ddof=1) for level in _bands(images, num_levels)]
+    deviations = [band.std(0, ddof=1) for band in _bands(images, num_levels)]
     return Spread(images.mean(0), images.std(0, ddof=1), np.stack(deviations))
 
 
@@ -252,17 +252,24 @@ def _restarts(images):
 def _bands(images, num_levels):
     """Each band of the pyramid at the images' size, the finest first; they add up to the images."""
     checks.require_count(num_levels, "num_levels")
-    shown = [
-        jax.lax.map(lambda image, stage=stage: pyramid.at_stage(image, stage, num_levels=num_levels), images)
-        for stage in range(num_levels)
-    ]
-    return [*(finer - coarser for finer, coarser in zip(shown[:0:-1], shown[-2::-1], strict=True)), shown[0]]
+    shown = np.stack([_shown(image, num_levels=num_levels) for image in images], axis=1)  # [K, R, H, W, C]
+    return [*(shown[1:] - shown[:-1])[::-1], shown[0]]
+
+
+@functools.partial(jax.jit, static_argnames="num_levels")
+def _shown(image, *, num_levels):
+    """What every stage shows of an image, the coarsest first, `[K, H, W, C]`."""
+    return jax.lax.map(lambda stage: pyramid.at_stage(image, stage, num_levels=num_levels), jnp.arange(num_levels))
 
 
 def _ssim(images):
-    similarity = jax.jit(metrics.ssim)
-    first, second = np.triu_indices(len(images), 1)
+    """Of all pairs, `[R, R]`."""
+    pairs = np.triu_indices(len(images), 1)
     found = np.eye(len(images))
-    for i, j in zip(first, second, strict=True):
-        found[i, j] = found[j, i] = float(similarity(jnp.asarray(images[i]), jnp.asarray(images[j])))
+    found[pairs] = found[pairs[::-1]] = _ssim_of_pairs(images, np.stack(pairs, axis=1))
     return found
+
+
+@jax.jit
+def _ssim_of_pairs(images, pairs):
+    return jax.lax.map(lambda pair: metrics.ssim(images[pair[0]], images[pair[1]]), pairs)

@@ -1,6 +1,7 @@
 """Strict everywhere: rank promotion raises, warnings are errors (pyproject.toml), 8 forced host devices."""
 
 import os
+import tempfile
 
 os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=8"
 
@@ -12,6 +13,17 @@ import invert_jax as ij
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
 pytest.register_assert_rewrite("networks", "refusals", "runners")
+
+
+def pytest_configure(config):
+    """What is compiled once serves every worker of the run, and the processes that tests start."""
+    if "JAX_COMPILATION_CACHE_DIR" not in os.environ:  # before there are workers
+        folder = tempfile.TemporaryDirectory(prefix="invert_jax_compiled_")
+        config.add_cleanup(folder.cleanup)
+        os.environ["JAX_COMPILATION_CACHE_DIR"] = folder.name
+        os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.1"
+    jax.config.update("jax_compilation_cache_dir", os.environ["JAX_COMPILATION_CACHE_DIR"])
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
 
 
 @pytest.fixture

@@ -224,7 +224,7 @@ def test_a_pool_sees_the_rectified_map(photograph, pool, relu):
         return jax.lax.reduce_window(rectified, -jnp.inf, jax.lax.max, (3, 3, 1), (2, 2, 1), "VALID")
 
     def gradient(features):
-        return jax.grad(lambda image: jnp.sum(jnp.sin(features(image))))(photograph)
+        return jax.jit(jax.grad(lambda image: jnp.sum(jnp.sin(features(image)))))(photograph)
 
     np.testing.assert_allclose(ij.alexnet(layer=pool)(photograph), pooled(photograph), rtol=1e-6)
     wanted = gradient(pooled)

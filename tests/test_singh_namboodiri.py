@@ -21,6 +21,7 @@ CASES = {
     "figure1": (("--num_images=1",), 4, 4, "figure1"),
     "figure3": (("--layers=conv1,fc8",), 2, 2, "figure3"),
     "side_by_side": (("--num_images=2", "--num_scale_images=2", "--layers=conv4"), 2, 4, "side_by_side"),
+    "ablation": (("--num_images=2", "--num_scale_images=2", "--layers=pool2"), 2, 4, "pool2"),
 }
 
 EXTRA = {"side_by_side": {"convergence_conv4"}}

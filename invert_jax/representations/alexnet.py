@@ -189,9 +189,15 @@ def _expected(network: AlexNet) -> Params:
                 f"CNN-A's {layer.name} has {layer.groups} groups, which do not divide its {before} input and "
                 f"{width} output channels: give widths that are multiples of {layer.groups}."
             )
+    tree = _initialized(network.widths)
+    if len(network.mean_shape) == 3 and network.mean_shape[-1] == 3:
+        return {**tree, "mean": jax.ShapeDtypeStruct(network.mean_shape, jnp.float32)}
+    return tree
+
+
+@functools.lru_cache(maxsize=8)
+def _initialized(widths):
+    """The arrays of a network of these widths; tracing it takes a third of a second."""
     side = layers.smallest_input(layers.CNN_A)
     image = jax.ShapeDtypeStruct((side, side, 3), jnp.float32)
-    tree = jax.eval_shape(AlexNet(network.widths).init, jax.random.key(0), image)["params"]
-    if len(network.mean_shape) == 3 and network.mean_shape[-1] == 3:
-        tree["mean"] = jax.ShapeDtypeStruct(network.mean_shape, jnp.float32)
-    return tree
+    return jax.eval_shape(AlexNet(widths).init, jax.random.key(0), image)["params"]

@@ -1,0 +1,116 @@
+"""What each choice of `recipes.laplacian_pyramid` is worth, where the paper leaves one open.
+
+    python -m experiments.singh_namboodiri.ablation --images=folder
+    python -m experiments.singh_namboodiri.ablation --images=folder --layers=pool5
+
+One restart of each photograph by the recipe as it is, and by the recipe with one choice made otherwise, from the layer
+where that choice matters most; each descent until every stage has converged or come to its most steps. The text's error
+and the relative one, as in Table 1, and the evaluations that it took.
+"""
+
+import numpy as np
+from absl import flags
+
+import invert_jax as ij
+from experiments import common, kept, reproduction
+
+FLAGS = flags.FLAGS
+
+_BARE = {"lambda_tv": 0.0, "lambda_alpha": 0.0}
+
+
+def _coarse(steps, *, share=1.0):
+    """Coarse stages of this many steps, at this share of their rate."""
+    return {"coarse_stage": (share * ij.recipes.COARSE_RATE, steps)}
+
+
+def _slower(share):
+    """This share of every rate at pool5, whose coarse stages are of 30 steps."""
+    fine = tuple((share * rate, steps, priors) for rate, steps, priors in ij.recipes.FINE_STAGES)
+    return {"fine_stages": fine, **_coarse(30, share=share)}
+
+
+ABLATIONS = {
+    "norm1": {
+        "no coarse stages": {"num_levels": 1},
+        "coarse stages of 10 steps": _coarse(10),
+        "coarse stages of 30 steps": _coarse(30),
+        "tolerance 0.003": {"tolerance": 0.003},
+    },
+    "pool2": {"no alpha-norm": {"lambda_alpha": 0.0}},
+    "relu5": {"patience 20": {"patience": 20}},
+    "pool5": {
+        "rates from 0.03": _slower(0.3),
+        "rates from 0.01": _slower(0.1),
+        "no priors": _BARE,
+        "no coarse stages": {"num_levels": 1},
+        "no coarse stages, no priors": {"num_levels": 1, **_BARE},
+        "coarse stages of 100 steps": _coarse(100),
+        "patience 20": {"patience": 20},
+    },
+    "fc6": {"coarse stages of 100 steps": _coarse(100)},
+}
+"""What is made otherwise, by layer: arguments of `recipes.laplacian_pyramid`."""
+
+
+def _define_flags():
+    reproduction.define_flags("pyramid_ablation", num_images=2, alexnet=True)
+    flags.DEFINE_list("layers", list(ABLATIONS), "Layers whose choices are measured.")
+    reproduction.define_scale_flag()
+
+
+def main() -> None:
+    """Measures what the flags describe."""
+    reproduction.require_known("--layers", FLAGS.layers, ABLATIONS)
+    photographs = reproduction.photographs(size=reproduction.ALEXNET_SIZE, gray=False)
+    scale_by = reproduction.scale_photographs()
+    reproduction.say_photographs(photographs)
+    workdir = common.make_workdir(FLAGS.workdir)
+
+    images, rows, pictures = [photo.image for photo in photographs], [], {}
+    for layer in FLAGS.layers:
+        representation = reproduction.alexnet(layer)
+        tiles, labels = [images[0]], [photographs[0].name]
+        for choice, changes in {"as it is": {}, **ABLATIONS[layer]}.items():
+            recipe = ij.recipes.laplacian_pyramid(layer, **changes)
+            found = kept.inversions(workdir, representation, recipe, images, description=f"{layer}, {choice}")
+            measured = reproduction.measures(representation, found, images, scale_by)
+            rows.append({"layer": layer, "choice": choice, **measured})
+            tiles.append(found[0].image[0])
+            labels.append(f"{choice}: {100 * measured['text'][0]:.0f} %")
+        title = f"From {layer}, {reproduction.network()}, the text's error"
+        pictures[layer] = ij.figures.montage(tiles, labels=labels, columns=min(len(tiles), 5), title=title)
+
+    note = (
+        f"{reproduction.network()}; {', '.join(photo.name for photo in photographs)}; N_Phi over {len(scale_by)} "
+        f"photographs."
+    )
+    table = reproduction.markdown(
+        ["layer", "choice", "the text's error, %", "of each", "relative, %", "of each", "evaluations"],
+        [
+            [
+                row["layer"],
+                row["choice"],
+                *_percents(row["text"]),
+                *_percents(row["relative"]),
+                f"{row['evaluations'].mean():.0f}",
+            ]
+            for row in rows
+        ],
+    )
+    reproduction.finish(
+        workdir,
+        results={"network": reproduction.network(), "images": [photo.name for photo in photographs], "rows": rows},
+        table=f"{table}\n{note}\n",
+        pictures=pictures,
+    )
+
+
+def _percents(values):
+    """The mean, and each, in percent."""
+    return f"{100 * np.mean(values):.1f}", ", ".join(f"{100 * value:.1f}" for value in values)
+
+
+if __name__ == "__main__":
+    _define_flags()
+    common.run(main)
