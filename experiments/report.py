@@ -2,9 +2,11 @@
 
     python -m experiments.report WORKDIR
 
-WORKDIR is what experiments.sample_invariances wrote, finished or not; what experiments.invariance_curves has measured
-there is on the page, too. Writes WORKDIR/report.html. Everything is inside it: mail it, open it on a phone; it follows
-the reader's dark or light setting. A photograph and layer take a few seconds.
+WORKDIR is what experiments.sample_invariances wrote, finished or not. On the page, too, is what has been measured
+there: WORKDIR/invariance by experiments.invariance_curves; WORKDIR/geometry and WORKDIR/receptive_fields, if they are
+the --workdir of experiments.invariance_geometry and experiments.receptive_fields. Writes WORKDIR/report.html.
+Everything is inside it: mail it, open it on a phone; it follows the reader's dark or light setting. A photograph and
+layer take a few seconds.
 """
 
 import base64
@@ -12,6 +14,7 @@ import io
 import json
 import pathlib
 import shlex
+from typing import NamedTuple
 
 import numpy as np
 from absl import flags
@@ -26,14 +29,57 @@ _SHOWN = 8  # restarts of a photograph
 _MOST = 20  # photographs of a problem
 _BANDS = 6
 _QUALITY = 88  # of JPEG, for pictures; plots are PNG
-_PLOTS = {
-    "diversity": "Distance between restarts of one code against layers, with intervals over photographs",
-    "bands": "Distance between restarts band by band of the Laplacian pyramid against layers",
-    "error": "Relative error of the restarts' codes against layers, with intervals over photographs",
-    "equivalence": "Percentiles of the restarts' codes, and share of classes kept, against layers",
-    "percentile": "Heat map: percentile of the distance to the photograph's code at every layer, by inverted layer",
-    "apart": "Heat map: distance between restarts in the code of every layer, by inverted layer",
+
+
+class _Measurement(NamedTuple):
+    """What a runner measures, as the page tells it; pictures with their alternative text."""
+
+    runner: str
+    title: str
+    text: str
+    pictures: dict[str, str]
+
+
+_MEASUREMENTS = {
+    "invariance": _Measurement(
+        "invariance_curves",
+        "Invariance over depth",
+        "Means over photographs [95 % intervals over photographs]. The percentile is that of a restart's distance to "
+        "the photograph's code among the distances between photographs; distinct is how many different images the "
+        "restarts amount to.",
+        {
+            "diversity": "Distance between restarts of one code against layers, with intervals over photographs",
+            "bands": "Distance between restarts band by band of the Laplacian pyramid against layers",
+            "error": "Relative error of the restarts' codes against layers, with intervals over photographs",
+            "equivalence": "Percentiles of the restarts' codes, and share of classes kept, against layers",
+            "percentile": "Heat map: percentile of the distance to the target's code at every layer, by inverted layer",
+            "apart": "Heat map: distance between restarts in the code of every layer, by inverted layer",
+        },
+    ),
+    "geometry": _Measurement(
+        "invariance_geometry",
+        "Width, ways and tangent",
+        "Restarts of their own, by the same recipe: pushed apart, each at no more error than it had; strung together "
+        "at nearly the same code; and what a restart's code feels most and least, the code's change by gray level. "
+        "Pushed and strung ones are coupled, no sample.",
+        {
+            "repulsion": "Restarts, and below them the same pushed apart at no more error",
+            "path": "From one restart to another, straight and at nearly the same code, with the errors along it",
+            "directions": "Changes of a restart that move its code most and least",
+        },
+    ),
+    "receptive_fields": _Measurement(
+        "receptive_fields",
+        "Receptive fields in effect",
+        "Of restarts from each layer's central neurons alone: how much of their variance lies in the box that these "
+        "can see, and the side of the square about its middle that holds 90 %.",
+        {
+            "receptive_fields": "Where restarts from each layer's central neurons differ, and the box that these see",
+            "sides": "Side of the box against layers, and of the square that holds 90 % of the variance",
+        },
+    ),
 }
+"""By the folder below the sweep's."""
 
 
 def main(path: str | None = None) -> None:
@@ -52,7 +98,8 @@ def main(path: str | None = None) -> None:
     )
     settings = results.manifest["settings"]
     order = [name for name in (key.removesuffix(": weights") for key in settings) if name in results.problems]
-    sections = [*_curves(workdir), *(_problem(workdir, results, name) for name in order)]
+    measured = [_measured(workdir / folder, each) for folder, each in _MEASUREMENTS.items() if _has(workdir / folder)]
+    sections = [*measured, *(_problem(workdir, results, name) for name in order)]
     page = environment.get_template("report.html.jinja").render(
         title=f"Which images have the same code? {workdir.name}",
         summary=_summary(results, told),
@@ -91,43 +138,34 @@ def _summary(results, told):
 def _commands(workdir, told):
     """The commands that made the folder and this page; what the folder tells of its own, if anything."""
     lines = []
-    for runner, results in (
-        ("sample_invariances", told),
-        ("invariance_curves", _read(workdir / "invariance/results.json")),
-    ):
+    measured = [(each.runner, _read(workdir / folder / "results.json")) for folder, each in _MEASUREMENTS.items()]
+    for runner, results in (("sample_invariances", told), *measured):
         if "command" in results:
             lines.append(shlex.join(["python", "-m", f"experiments.{runner}", *results["command"][1:]]))
     return "\n".join([*lines, shlex.join(["python", "-m", "experiments.report", str(workdir)])])
 
 
-def _curves(workdir):
-    """The section of what invariance_curves has measured; none if it has not."""
-    room = workdir / "invariance"
-    table = room / "table.md"
-    if not table.exists():
-        return []
-    lines = table.read_text().splitlines()
+def _has(room):
+    return (room / "table.md").exists()
+
+
+def _measured(room, measurement):
+    """The section of what a runner has measured: its text, pictures and table."""
+    lines = (room / "table.md").read_text().splitlines()
     cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines if line.startswith("|")]
-    return [
-        {
-            "id": "curves",
-            "title": "Invariance over depth",
-            "text": [
-                "Means over photographs [95 % intervals over photographs]. The percentile is that of a restart's "
-                "distance to the photograph's code among the distances between photographs; distinct is how many "
-                "different images the restarts amount to.",
-                *(line for line in lines if line and not line.startswith("|")),
-            ],
-            "plots": [
-                _picture(np.asarray(Image.open(room / f"{name}.png").convert("RGB")), alt, "", plot=True)
-                for name, alt in _PLOTS.items()
-                if (room / f"{name}.png").exists()
-            ],
-            "header": cells[0],
-            "rows": cells[2:],
-            "photographs": [],
-        }
-    ]
+    return {
+        "id": room.name,
+        "title": measurement.title,
+        "text": [measurement.text, *(line for line in lines if line and not line.startswith("|"))],
+        "plots": [
+            _picture(np.asarray(Image.open(room / f"{name}.png").convert("RGB")), alt, "", plot=True)
+            for name, alt in measurement.pictures.items()
+            if (room / f"{name}.png").exists()
+        ],
+        "header": cells[0],
+        "rows": cells[2:],
+        "photographs": [],
+    }
 
 
 def _problem(workdir, results, problem):

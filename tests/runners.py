@@ -1,4 +1,4 @@
-"""Running the papers' runners inside a test, and reading what they wrote."""
+"""Running runners inside a test, and reading what they wrote."""
 
 import importlib
 import json
@@ -12,12 +12,18 @@ def module(paper, runner):
 
 
 def run(paper, runner, workdir, *arguments):
-    """What a runner wrote into results.json, run whole with these flags."""
-    with flagsaver.flagsaver():  # takes the runner's flags away again
-        module(paper, runner)._define_flags()
-        flags.FLAGS([runner, f"--workdir={workdir}", *arguments])
-        module(paper, runner).main()
+    """What a paper's runner wrote into results.json, run whole with these flags."""
+    run_module(f"{paper}.{runner}", workdir, *arguments)
     return json.loads((workdir / "results.json").read_text())
+
+
+def run_module(name, workdir, *arguments):
+    """Runs a module of experiments whole with these flags."""
+    found = importlib.import_module(f"experiments.{name}")
+    with flagsaver.flagsaver():  # takes the runner's flags away again
+        found._define_flags()
+        flags.FLAGS([name, f"--workdir={workdir}", *arguments])
+        found.main()
 
 
 def numbers(value):

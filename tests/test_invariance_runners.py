@@ -1,6 +1,5 @@
-"""The runners that measure a sweep and show it: curves, geometry, and the page, which a browser clicks through."""
+"""The runners that measure a sweep and show it: curves, and the page, which a browser clicks through."""
 
-import importlib
 import json
 import os
 import re
@@ -9,9 +8,7 @@ import shutil
 import jax
 import numpy as np
 import pytest
-from absl import flags
-from absl.testing import flagsaver
-from runners import numbers, rows
+from runners import numbers, rows, run_module
 
 import invert_jax as ij
 from experiments import invariance_curves, report, restart_statistics
@@ -21,20 +18,12 @@ LAYERS = ["--num_images=3", "--num_restarts=2", "--layers=norm1,conv1,pool1"]
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 
 
-def run(runner, workdir, *arguments):
-    module = importlib.import_module(f"experiments.{runner}")
-    with flagsaver.flagsaver():
-        module._define_flags()
-        flags.FLAGS([runner, f"--workdir={workdir}", *arguments])
-        module.main()
-
-
 @pytest.fixture(scope="module")
 def gray(tmp_path_factory):
     """HOG and HOGb of three small photographs, measured."""
     workdir = tmp_path_factory.mktemp("gray")
-    run("sample_invariances", workdir, *SMALL)
-    run("invariance_curves", workdir, *SMALL)
+    run_module("sample_invariances", workdir, *SMALL)
+    run_module("invariance_curves", workdir, *SMALL)
     return workdir
 
 
@@ -66,7 +55,7 @@ def test_curves_say_what_the_restarts_say(gray):
 
 def test_curves_of_layers(asked, tmp_path):
     """On restarts that are noise of 40 gray levels, from layers that are not given in order of depth."""
-    run("invariance_curves", tmp_path, *LAYERS)  # makes the sweep, since there is none
+    run_module("invariance_curves", tmp_path, *LAYERS)  # makes the sweep, since there is none
     assert len(asked) == 3 * 3 * 2
     results = told(tmp_path)
     assert list(results["steps"]) == ["pool1", "norm1"]
@@ -86,16 +75,16 @@ def test_curves_of_layers(asked, tmp_path):
     names = {path.stem for path in (tmp_path / "invariance").glob("*.png")}
     assert names == {"diversity", "bands", "error", "equivalence", "percentile", "apart"}
     assert len(list((tmp_path / "photographs").glob("*.png"))) == 9
-    run("invariance_curves", tmp_path, *LAYERS[:2], "--layers=conv1")  # of what is there
+    run_module("invariance_curves", tmp_path, *LAYERS[:2], "--layers=conv1")  # of what is there
     assert len(asked) == 18 and told(tmp_path)["problems"]["conv1"] == summary
 
     with pytest.raises(ValueError, match="holds a sweep in which conv2: weights is absent"):
-        run("invariance_curves", tmp_path, *LAYERS[:2], "--layers=conv2,pool2,fc8")
+        run_module("invariance_curves", tmp_path, *LAYERS[:2], "--layers=conv2,pool2,fc8")
     with pytest.raises(ValueError, match="holds a sweep in which conv1: recipe: rates is"):
-        run("invariance_curves", tmp_path, *LAYERS[:2], "--layers=conv1", "--recipes=pyramid")
+        run_module("invariance_curves", tmp_path, *LAYERS[:2], "--layers=conv1", "--recipes=pyramid")
     next(tmp_path.glob("restarts/conv1/*.npz")).unlink()
     with pytest.raises(ValueError, match=r"has 0 of 2 restarts of conv1, .*; finish the sweep first"):
-        run("invariance_curves", tmp_path, *LAYERS[:2], "--layers=conv1")
+        run_module("invariance_curves", tmp_path, *LAYERS[:2], "--layers=conv1")
 
 
 def test_steps_and_trends_have_their_sign(key):
@@ -146,7 +135,7 @@ def test_a_sweep_is_compared_with_another(gray, tmp_path):
         arrays["error"] += np.float32(0.1)
         arrays["image"] = 2 * arrays["image"]
         np.savez(path, **arrays)
-    run("invariance_curves", gray, *SMALL, f"--against={other}")
+    run_module("invariance_curves", gray, *SMALL, f"--against={other}")
     results = told(gray)
     assert set(results["against"]) == {f"{name}, {what}" for name in ("hog", "hogb") for what in ("error", "distance")}
     for name, found in results["against"].items():
@@ -158,7 +147,7 @@ def test_a_sweep_is_compared_with_another(gray, tmp_path):
     manifest["settings"]["hog: photograph chelsea"] = "another"
     (other / "manifest.json").write_text(json.dumps(manifest))
     with pytest.raises(ValueError, match="photograph chelsea is another, here"):
-        run("invariance_curves", gray, *SMALL, f"--against={other}")
+        run_module("invariance_curves", gray, *SMALL, f"--against={other}")
 
 
 @pytest.mark.parametrize(
@@ -171,53 +160,13 @@ def test_a_sweep_is_compared_with_another(gray, tmp_path):
 )
 def test_mistakes_of_curves_are_told(arguments, said, tmp_path):
     with pytest.raises(ValueError, match=said):
-        run("invariance_curves", tmp_path / "out", *arguments)
+        run_module("invariance_curves", tmp_path / "out", *arguments)
     assert not (tmp_path / "out").exists()
 
 
 def test_photographs_other_than_the_sweeps_are_refused(gray):
     with pytest.raises(ValueError, match="holds a sweep in which hog: photograph chelsea is"):
-        run("invariance_curves", gray, *SMALL[:2], "--gray_size=40", SMALL[3])
-
-
-def test_geometry_of_a_shallow_layer(tmp_path, photographs):
-    arguments = [f"--images={photographs}", "--num_images=1", "--layers=conv1", "--num_restarts=2", "--num_steps=20"]
-    recipe = ij.recipes.mahendran_vedaldi(lambda_tv=0.5, stages=((4e-3, 30),))
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(ij.recipes, "for_layer", lambda layer: recipe)
-        original = ij.sensitivity.directions
-        patch.setattr(
-            ij.sensitivity, "directions", lambda *given, **options: original(*given, **options, tolerance=0.1)
-        )
-        run("invariance_geometry", tmp_path, *arguments)
-        first = (tmp_path / "results.json").read_text()
-        patch.setattr(ij.sensitivity, "directions", None)  # everything is kept
-        run("invariance_geometry", tmp_path, *arguments)
-    results = json.loads(first)
-    assert json.loads((tmp_path / "results.json").read_text())["rows"] == results["rows"]
-    (row,) = results["rows"]
-    assert "coupled" in results["restarts"]["repulsion"] and all(row["pushed_within"])
-    assert row["pushed_distance"] > 1.5 * row["distance"] and max(row["pushed_error"]) <= 1.001 * max(row["error"])
-    assert len(row["way_error"]) == len(row["line_error"]) == 9 and len(row["way_error_between"]) == 8
-    assert all(row["way_within"]) and max(row["way_error_between"]) < 2 * max(row["error"])
-    gains = row["gains"]
-    assert gains["most"][0] > gains["most, smooth"][0] > gains["least, smooth"][0] >= 0
-    assert {path.stem for path in tmp_path.glob("*.png")} == {"repulsion", "path", "directions"}
-    kept = [np.load(path) for path in (tmp_path / "inversions").glob("*.npz")]
-    assert sum("coupled" in file.files for file in kept) == 2  # their files say so
-
-
-def test_receptive_fields_in_effect(asked, tmp_path, photographs):
-    arguments = [f"--images={photographs}", "--num_images=3", "--layers=conv1,conv3", "--num_restarts=2", "--side=5"]
-    run("receptive_fields", tmp_path, *arguments)
-    assert len(asked) == 12 and all(mask.sum() == 25 * mask.shape[2] for _, mask in asked)
-    layers = json.loads((tmp_path / "results.json").read_text())["layers"]
-    assert [layers[name]["box_side"] for name in ("conv1", "conv3")] == [27, 163]
-    for layer in layers.values():  # of noise the box holds its share of the area
-        assert layer["inside"][0] == pytest.approx(layer["area_inside"], rel=0.15)
-        assert layer["side"][0] == pytest.approx(np.sqrt(0.9) * 227, rel=0.03)
-    assert {path.stem for path in tmp_path.glob("*.png")} == {"receptive_fields", "sides"}
-    assert len(rows(tmp_path)) == 2
+        run_module("invariance_curves", gray, *SMALL[:2], "--gray_size=40", SMALL[3])
 
 
 @pytest.fixture(scope="module")
@@ -250,6 +199,20 @@ def one(gray, tmp_path):
         if path.parts[-2:] != ("hog", "chelsea.npz"):
             path.unlink()
     return odd
+
+
+def test_what_else_was_measured_there_is_on_the_page(one):
+    room = one / "geometry"
+    room.mkdir()
+    (room / "table.md").write_text("| layer | length |\n|---|---|\n| hog | 12.3 |\n\nhog: twice as far apart.\n")
+    (room / "results.json").write_text(json.dumps({"command": ["invariance_geometry.py", "--bound=2"]}))
+    ij.save_image(room / "path.png", ij.sample_image("coffee", size=32))
+    report.main(str(one))
+    text = (one / "report.html").read_text()
+    section = text[text.index('<section id="geometry">') :].partition("</section>")[0]
+    assert "12.3" in section and "hog: twice as far apart." in section and section.count("<img") == 1
+    assert 'href="#geometry"' in text and "python -m experiments.invariance_geometry --bound=2" in text
+    assert 'id="receptive_fields"' not in text
 
 
 def test_names_are_escaped(one):

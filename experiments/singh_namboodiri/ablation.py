@@ -73,7 +73,9 @@ def main() -> None:
         tiles, labels = [images[0]], [photographs[0].name]
         for choice, changes in {"as it is": {}, **ABLATIONS[layer]}.items():
             recipe = ij.recipes.laplacian_pyramid(layer, **changes)
-            found = kept.inversions(workdir, representation, recipe, images, description=f"{layer}, {choice}")
+            found = kept.inversions(
+                workdir, representation, recipe, images, description=f"{layer}, {choice}", chunk_size=1
+            )
             measured = reproduction.measures(representation, found, images, scale_by)
             rows.append({"layer": layer, "choice": choice, **measured})
             tiles.append(found[0].image[0])
