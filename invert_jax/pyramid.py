@@ -32,6 +32,7 @@ def reduce(image: jax.Array) -> jax.Array:
     >>> reduce(jnp.full((5, 4, 1), 7.0))[..., 0].tolist()
     [[7.0, 7.0], [7.0, 7.0], [7.0, 7.0]]
     """
+    checks.require_image(image, what="REDUCE of a pyramid")
     return _along_both(image, _reduction(image.shape[0]), _reduction(image.shape[1]))
 
 
@@ -56,6 +57,7 @@ def expand(image: jax.Array, shape: tuple[int, int]) -> jax.Array:
     >>> expand(jnp.array([[[0.0]], [[8.0]]]), (4, 1))[:, 0, 0].tolist()
     [1.0, 4.0, 7.0, 8.0]
     """
+    checks.require_image(image, what="EXPAND of a pyramid")
     if tuple(-(-side // 2) for side in shape) != image.shape[:2]:
         raise ValueError(
             f"An image of {image.shape[0]} x {image.shape[1]} does not expand to {shape[0]} x {shape[1]}; each side "
@@ -107,6 +109,7 @@ def decompose(image: jax.Array, *, num_levels: int) -> tuple[jax.Array, ...]:
     >>> [level.shape for level in decompose(jnp.zeros((9, 6, 3)), num_levels=3)]
     [(9, 6, 3), (5, 3, 3), (3, 2, 3)]
     """
+    checks.require_image(image, what="Laplacian pyramid")
     checks.require_count(num_levels, "num_levels")
     levels = []
     for _ in range(num_levels - 1):
@@ -129,6 +132,8 @@ def recompose(levels: Sequence[jax.Array]) -> jax.Array:
     >>> bool(jnp.allclose(recompose(decompose(image, num_levels=3)), image, atol=1e-5))
     True
     """
+    if not levels:
+        raise ValueError("There are no levels to recompose; give one array or more, the finest first.")
     *finer, image = levels
     for level in reversed(finer):
         image = level + expand(image, (level.shape[0], level.shape[1]))
@@ -153,6 +158,9 @@ def switched(image: jax.Array, switches: jax.Array) -> jax.Array:
     >>> bool((switched(image, jnp.ones(3)) == image).all())
     True
     """
+    switches = jnp.asarray(switches)
+    if switches.ndim != 1 or not switches.size:
+        raise ValueError(f"switches have shape {switches.shape}; give [K], one for each level, the finest first.")
     hidden = [(1 - switches[j]) * level for j, level in enumerate(decompose(image, num_levels=switches.shape[0]))]
     return image - recompose(hidden)
 
@@ -197,6 +205,7 @@ def at_stage(image: jax.Array, stage: jax.Array | int, *, num_levels: int) -> ja
     >>> bool(jnp.allclose(shown, switched(image, coarse_to_fine(1, num_levels=3)), atol=1e-5))
     True
     """
+    checks.require_image(image, what="Laplacian pyramid")
     checks.require_count(num_levels, "num_levels")
     stage = jnp.clip(stage, 0, num_levels - 1)
     rows, columns = (jnp.asarray(_by_stage(size, num_levels))[stage] for size in image.shape[:2])

@@ -96,6 +96,48 @@ def test_vmap_and_gradient_are_those_of_a_linear_map(rng):
     np.testing.assert_allclose(jnp.vdot(shown, other[0]), jnp.vdot(image[0], back(other[0])[0]), rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.parametrize("stage", range(4))
+def test_a_stage_blurs_the_gradient_by_the_transposed_matrix(stage, rng):
+    """Eq. 11 on the pyramid that is descended on, whose matrix is the oracle's answer to one pixel after another."""
+    size, switches = (9, 6), (np.arange(4) >= 3 - stage).astype(float)
+    pixels = np.eye(9 * 6).reshape(-1, *size, 1)
+    matrix = np.stack([oracle.switched(pixel, switches).ravel() for pixel in pixels], axis=1)
+    image, target = (rng.normal(size=(*size, 1)).astype(np.float32) for _ in range(2))
+
+    def energy(shown):
+        return jnp.sum(jnp.sin(shown - target) ** 2)
+
+    def of_image(image):
+        return energy(pyramid.at_stage(image, stage, num_levels=4))
+
+    shown = (matrix @ image.ravel()).reshape(image.shape).astype(np.float32)
+    wanted = (matrix.T @ np.asarray(jax.grad(energy)(shown)).ravel()).reshape(image.shape)
+    np.testing.assert_allclose(jax.grad(of_image)(image), wanted, atol=1e-4)
+    if stage < 3:
+        assert np.abs(matrix - matrix.T).max() > 0.02  # so that a matrix that is not transposed would be noticed
+
+
+@pytest.mark.parametrize(
+    ("call", "said"),
+    [
+        (lambda: pyramid.reduce(jnp.zeros((4, 4))), "gray image has a trailing axis"),
+        (lambda: pyramid.at_stage(jnp.zeros((2, 4, 4, 1)), 0, num_levels=2), "takes one image"),
+        (lambda: pyramid.decompose(jnp.zeros(4), num_levels=2), "takes one image"),
+        (lambda: pyramid.expand(jnp.zeros((4, 4)), (8, 8)), "gray image has a trailing axis"),
+        (lambda: pyramid.recompose([]), "no levels to recompose"),
+        (lambda: pyramid.switched(jnp.zeros((4, 4, 1)), 1.0), r"switches have shape \(\)"),
+    ],
+)
+def test_mistakes_are_told_in_a_sentence(call, said):
+    with pytest.raises(ValueError, match=said):
+        call()
+
+
+def test_switches_may_be_a_list():
+    image = picture((9, 6))
+    np.testing.assert_array_equal(pyramid.switched(image, [0, 1]), pyramid.switched(image, jnp.array([0.0, 1.0])))
+
+
 @pytest.mark.parametrize(
     "switches", [(1, 1), (0, 1), (1, 1, 1), (0, 0, 1), (0, 1, 1, 1, 1), (0, 0, 0, 1, 1), (1, 0, 1, 0, 1), (0, 1, 0, 0)]
 )

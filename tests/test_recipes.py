@@ -143,6 +143,8 @@ def test_laplacian_pyramid_begins_with_the_pixels_priors_and_ends_with_none(laye
         ({"lambda_compactness": -1.0}, "lambda_compactness"),
         ({"lambda_tv": -1.0}, "lambda_tv"),
         ({"fine_stages": ()}, "fine_stages"),
+        ({"fine_stages": ((0.1, 30),)}, "fine_stages"),
+        ({"coarse_stage": 0.1}, "coarse_stage"),
         ({"tolerance": -0.1}, "tolerance"),
         ({"patience": 0}, "patience"),
         ({"coarse_stage": (0.0, 5)}, "learning rate"),

@@ -1,5 +1,6 @@
 """The runners of Singh & Namboodiri's tables and figures, each run whole on what stands in for the descent."""
 
+import dataclasses
 import functools
 import math
 import pathlib
@@ -83,6 +84,18 @@ def test_both_make_the_same_number_of_evaluations(evaluations, asked, photograph
     assert asked[0][0].rates == ij.recipes.for_layer("conv1").rates
 
 
+def test_the_pyramid_comes_nearer_than_pixels_by_as_many_evaluations(key):
+    image, conv2 = ij.sample_image("coffee", size=67), ij.alexnet(layer="conv2")
+    errors = [
+        float(ij.invert(key, conv2, conv2(image), recipe, image_shape=image.shape).error)
+        for recipe in (
+            module("side_by_side").stretched(ij.recipes.for_layer("conv2"), 150),
+            module("side_by_side").stretched(ij.recipes.laplacian_pyramid("conv2", num_levels=4), 150),
+        )
+    ]
+    assert errors[1] < 0.6 * errors[0] < 0.1
+
+
 def test_errors_along_the_descent_end_at_the_error():
     hog, image = ij.hog(), ij.sample_image("coffee", size=32, gray=True)
     for recipe in (ij.recipes.mahendran_vedaldi(lambda_tv=5.0, stages=((4e-3, 40),)), ij.recipes.laplacian_pyramid()):
@@ -90,6 +103,23 @@ def test_errors_along_the_descent_end_at_the_error():
         found = ij.sample(jax.random.key(0), hog, hog(image), recipe, image_shape=image.shape, num_restarts=2)
         errors = module("side_by_side").relative_errors(recipe, [found, found])
         assert errors.shape == (2, 40) and errors[0, -1] == pytest.approx(float(found.error[0]), rel=0.1)
+
+
+def test_a_lost_restart_is_left_out_of_every_column(asked, photographs, tmp_path, monkeypatch):
+    keep = ij.sweeps.work.Worker._keep
+
+    def losing(worker, problem, lanes, found, seconds):
+        image = np.array(found.image)
+        image[0] = np.nan
+        finite = np.arange(len(image)) > 0
+        keep(worker, problem, lanes, dataclasses.replace(found, image=image, finite=finite), seconds)
+
+    monkeypatch.setattr(ij.sweeps.work.Worker, "_keep", losing)
+    options = ("--num_images=2", "--num_scale_images=2", "--layers=conv1", "--evaluations=20")
+    run("side_by_side", tmp_path, f"--images={photographs}", *options)
+    for row in rows(tmp_path):
+        assert "1 not finite" in row[2]
+        assert all(np.isfinite(float(cell)) for cell in row[5:])
 
 
 def test_coarse_difference_sees_color_and_not_detail(rng):

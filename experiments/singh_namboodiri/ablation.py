@@ -3,8 +3,8 @@
     python -m experiments.singh_namboodiri.ablation --images=folder
     python -m experiments.singh_namboodiri.ablation --images=folder --layers=pool5
 
-One restart of each photograph by the recipe as it is, and by the recipe with one choice made otherwise, from the layer
-where that choice matters most; each descent until every stage has converged or come to its most steps. The text's error
+One restart of each photograph by the recipe as it is, and by the recipe with one choice made otherwise, from a layer
+that each choice was made for; each descent until every stage has converged or come to its most steps. The text's error
 and the relative one, as in Table 1, and the evaluations that it took.
 """
 
@@ -47,8 +47,10 @@ ABLATIONS = {
         "no coarse stages, no priors": {"num_levels": 1, **_BARE},
         "coarse stages of 100 steps": _coarse(100),
         "patience 20": {"patience": 20},
+        "no compactness": {"lambda_compactness": 0.0},
     },
     "fc6": {"coarse stages of 100 steps": _coarse(100)},
+    "relu7": {"patience 40": {"patience": 40}, "every step": {"tolerance": None}},
 }
 """What is made otherwise, by layer: arguments of `recipes.laplacian_pyramid`."""
 

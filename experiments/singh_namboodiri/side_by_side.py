@@ -27,6 +27,13 @@ FLAGS = flags.FLAGS
 
 LAYERS = ("conv1", "norm2", "conv4", "conv5", "pool5", "fc8")
 
+_TO_PHOTOGRAPH = {
+    "psnr": ij.metrics.psnr,
+    "ssim": ij.metrics.ssim,
+    "coarse": reproduction.coarse_difference,
+    "color": reproduction.color_difference,
+}
+
 
 def _define_flags():
     reproduction.define_flags("side_by_side", num_images=2, alexnet=True)
@@ -64,10 +71,7 @@ def main() -> None:
                     "spelling": name,
                     **reproduction.measures(representation, found, images, scale_by),
                     "halfway": descents[layer][name][:, FLAGS.evaluations // 2],
-                    "psnr": np.array([ij.metrics.psnr(*pair) for pair in to_photograph]),
-                    "ssim": np.array([ij.metrics.ssim(*pair) for pair in to_photograph]),
-                    "coarse": np.array([reproduction.coarse_difference(*pair) for pair in to_photograph]),
-                    "color": np.array([reproduction.color_difference(*pair) for pair in to_photograph]),
+                    **{name: np.array([of(*pair) for pair in to_photograph]) for name, of in _TO_PHOTOGRAPH.items()},
                 }
             )
             times.append(min(each.seconds[0] for each in found))
@@ -92,10 +96,10 @@ def main() -> None:
                 row["layer"],
                 row["spelling"],
                 *(reproduction.percent(row[name]) for name in ("text", "halfway", "relative")),
-                f"{row['psnr'].mean():.1f}",
-                f"{row['ssim'].mean():.2f}",
-                f"{row['coarse'].mean():.1f}",
-                f"{row['color'].mean():.1f}",
+                f"{_mean(row['psnr']):.1f}",
+                f"{_mean(row['ssim']):.2f}",
+                f"{_mean(row['coarse']):.1f}",
+                f"{_mean(row['color']):.1f}",
                 f"{seconds:.0f}",
             ]
             for row, seconds in zip(rows, times, strict=True)
@@ -128,6 +132,12 @@ def main() -> None:
             **plots,
         },
     )
+
+
+def _mean(values):
+    """Of those that are finite."""
+    known = values[np.isfinite(values)]
+    return known.mean() if known.size else np.nan
 
 
 def stretched(recipe: ij.Recipe, num_steps: int) -> ij.Recipe:
