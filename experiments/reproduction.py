@@ -153,14 +153,14 @@ def define_scale_flag() -> None:
     )
 
 
-def scale_photographs() -> list[np.ndarray]:
-    """The photographs, of AlexNet's size, whose codes give the scale N_Phi."""
+def scale_photographs(*, size: int = ALEXNET_SIZE, gray: bool = False) -> list[np.ndarray]:
+    """The photographs whose codes give the scale N_Phi."""
     count = min(FLAGS.num_scale_images, num_photographs())
     if count < 2:
         raise ValueError(
             f"Errors are scaled by distances between photographs; --num_scale_images or --images gives {count}."
         )
-    return [photo.image for photo in photographs(size=ALEXNET_SIZE, gray=False, count=count)]
+    return [photo.image for photo in photographs(size=size, gray=gray, count=count)]
 
 
 def text_errors(
