@@ -152,7 +152,7 @@ def test_the_papers_rows_are_table_1s():
     ("runner", "arguments", "words"),
     [
         ("table1", ("--layers=conv9",), ("--layers", "conv9", "fc8")),
-        ("table2", ("--num_scale_images=1",), ("--num_scale_images", "1")),
+        ("table2", ("--num_images=2", "--num_scale_images=1"), ("--num_scale_images", "1")),
         ("side_by_side", ("--num_scale_images=1",), ("--num_scale_images", "1")),
     ],
 )
