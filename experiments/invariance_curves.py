@@ -178,7 +178,7 @@ def _against(key, records, against, sweep):
     for problem in sweep.problems:
         for measure in ("error", "distance"):
             label = f"{problem.name}, {measure}"
-            ours[label] = np.array([restart_statistics.mean_of(record[measure]) for record in records[problem.name]])
+            ours[label] = np.array([reproduction.mean_of(record[measure]) for record in records[problem.name]])
             theirs[label] = np.array([_of_other(against, problem.name, name, measure) for name in problem.images])
     return _compared(key, ours, theirs)
 
@@ -186,9 +186,9 @@ def _against(key, records, against, sweep):
 def _of_other(against, problem, name, measure):
     found = against[problem, name]
     if measure == "error":
-        return restart_statistics.mean_of(found.error[found.finite])
+        return reproduction.mean_of(found.error[found.finite])
     apart = ij.invariance.distances(found.image[found.finite])
-    return restart_statistics.mean_of(apart[np.triu_indices(len(apart), 1)])
+    return reproduction.mean_of(apart[np.triu_indices(len(apart), 1)])
 
 
 def _table(summary, steps, trend, other):

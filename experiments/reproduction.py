@@ -216,6 +216,13 @@ def variation(image: np.ndarray) -> float:
     return float(ij.regularizers.total_variation(np.clip(image, 0, 255), beta=1.0)) / image.size
 
 
+def mean_of(values: Iterable[float]) -> float:
+    """Of those that are numbers; NaN if none is."""
+    known = np.asarray(values, np.float64)
+    known = known[np.isfinite(known)]
+    return known.mean() if known.size else np.nan
+
+
 def percent(values) -> str:
     """`mean ± standard deviation` of fractions, in percent; what is not finite is left out, and counted."""
     values = np.asarray(values)

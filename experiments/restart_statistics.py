@@ -1,6 +1,6 @@
 """What the restarts of one photograph say, and of all photographs of a problem: numbers, nulls and intervals."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -117,18 +117,11 @@ _MEANS = (
 )
 
 
-def mean_of(values: Iterable[float]) -> float:
-    """Of those that are numbers; NaN if none is."""
-    known = np.asarray(values, np.float64)
-    known = known[np.isfinite(known)]
-    return known.mean() if known.size else np.nan
-
-
 def summary_of(key: jax.Array, records: list[dict[str, Any]]) -> dict[str, Any]:
     """Each number of a problem with its interval over photographs; the distance's over restarts, too."""
 
     def over(values):
-        return ij.intervals.over_photographs(key, [mean_of(value) for value in values])
+        return ij.intervals.over_photographs(key, [reproduction.mean_of(value) for value in values])
 
     def each(name):
         return {layer: over([record[name][layer] for record in records]) for layer in records[0][name]}

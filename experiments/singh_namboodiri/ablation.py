@@ -8,7 +8,6 @@ that each choice was made for; each descent until every stage has converged or c
 and the relative one, as in Table 1, and the evaluations that it took.
 """
 
-import numpy as np
 from absl import flags
 
 import invert_jax as ij
@@ -112,7 +111,7 @@ def main() -> None:
 
 def _percents(values):
     """The mean, and each, in percent."""
-    return f"{100 * np.mean(values):.1f}", ", ".join(f"{100 * value:.1f}" for value in values)
+    return f"{100 * reproduction.mean_of(values):.1f}", ", ".join(f"{100 * value:.1f}" for value in values)
 
 
 if __name__ == "__main__":

@@ -71,7 +71,7 @@ def main() -> None:
                     "spelling": name,
                     **reproduction.measures(representation, found, images, scale_by),
                     "halfway": descents[layer][name][:, FLAGS.evaluations // 2],
-                    **{name: np.array([of(*pair) for pair in to_photograph]) for name, of in _TO_PHOTOGRAPH.items()},
+                    **{like: np.array([of(*pair) for pair in to_photograph]) for like, of in _TO_PHOTOGRAPH.items()},
                 }
             )
             times.append(min(each.seconds[0] for each in found))
@@ -96,10 +96,10 @@ def main() -> None:
                 row["layer"],
                 row["spelling"],
                 *(reproduction.percent(row[name]) for name in ("text", "halfway", "relative")),
-                f"{_mean(row['psnr']):.1f}",
-                f"{_mean(row['ssim']):.2f}",
-                f"{_mean(row['coarse']):.1f}",
-                f"{_mean(row['color']):.1f}",
+                f"{reproduction.mean_of(row['psnr']):.1f}",
+                f"{reproduction.mean_of(row['ssim']):.2f}",
+                f"{reproduction.mean_of(row['coarse']):.1f}",
+                f"{reproduction.mean_of(row['color']):.1f}",
                 f"{seconds:.0f}",
             ]
             for row, seconds in zip(rows, times, strict=True)
@@ -132,12 +132,6 @@ def main() -> None:
             **plots,
         },
     )
-
-
-def _mean(values):
-    """Of those that are finite."""
-    known = values[np.isfinite(values)]
-    return known.mean() if known.size else np.nan
 
 
 def stretched(recipe: ij.Recipe, num_steps: int) -> ij.Recipe:
