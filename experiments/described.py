@@ -1,5 +1,6 @@
 """A sweep as flags describe it, for the runner that makes it and for those that measure it."""
 
+import dataclasses
 import pathlib
 
 from absl import flags
@@ -18,6 +19,9 @@ def define_flags(name: str) -> None:
     flags.DEFINE_list("recipes", ["pixels"], f"How: {', '.join(common.RECIPES)}.")
     flags.DEFINE_integer("num_restarts", 8, "Random starts of every photograph.", lower_bound=1)
     flags.DEFINE_integer("gray_size", 160, "Side of the photographs of everything but alexnet.", lower_bound=16)
+    flags.DEFINE_float(
+        "lambda_tv", None, "Weight of TV^beta for everything; each recipe's own if absent.", lower_bound=0
+    )
     flags.DEFINE_enum("dtype", "float32", ["float32", "float16"], "In which pictures are kept.")
 
 
@@ -38,7 +42,10 @@ def sweep() -> ij.sweeps.Sweep:
             phi = reproduction.alexnet(layer) if deep else reproduction.GRAY[name]()
             for recipe in FLAGS.recipes:
                 label = "-".join([layer or name, *([recipe] if len(FLAGS.recipes) > 1 else [])])
-                problems.append(ij.sweeps.Problem(label, phi, common.RECIPES[recipe](layer), images))
+                how = common.RECIPES[recipe](layer)
+                if FLAGS.lambda_tv is not None:
+                    how = dataclasses.replace(how, lambda_tv=FLAGS.lambda_tv)
+                problems.append(ij.sweeps.Problem(label, phi, how, images))
     return ij.sweeps.make(problems, num_restarts=FLAGS.num_restarts, seed=FLAGS.seed, dtype=FLAGS.dtype)
 
 

@@ -11,22 +11,23 @@ the sweep runs first. For every problem, of the restarts that are finite:
     distance          between two restarts, root mean square, in gray levels; also by Laplacian band
     1 - SSIM          between two restarts
     distinct          how many different images the restarts amount to, 1 to R (it grows with R)
-    percentile        of a restart's distance to the photograph's code: among the distances between all photographs, at
-                      the layer and at all 20, of which those after it are what it ought to keep; and, at the layer,
-                      among the distances of the photograph's own small perturbations (ij.invariance.perturbations)
+    percentile        of a restart's distance to the photograph's code, at the layer and at all 20, of which those after
+                      it are what it ought to keep: among the distances between --num_scale_images photographs, and
+                      among those of the photograph's own small perturbations (ij.invariance.perturbations)
     apart             distance between restarts in the code of each of the 20 layers, those before it among them, over
                       the mean distance between photographs
     rank correlation  of a restart's code with the photograph's
-    top 1, top 5      the share of fc8's best class, and of its best five, that are kept
+    top 1, top 5      how often the photograph's best class by fc8 is a restart's best, and among its best five
 
-Intervals are over photographs (BCa bootstrap of each one's mean over restarts); for the distance also over restarts,
-photographs as they are. Along each recipe's layers, in order of depth, each is compared with the one before: paired
-differences of the distance, p-values by Holm (five photographs cannot give less than 0.06 before it). The trend is the
-mean of the photographs' rank correlations of distance with depth. --against compares errors and distances with those of
+Intervals are over photographs (BCa bootstrap of each one's mean over restarts) and, in results.json and for the
+distance in the table, over restarts, photographs as they are. Along each recipe's layers, in order of depth, each is
+compared with the one before: paired differences of the distance, p-values by Holm (five photographs cannot give less
+than 0.06 before it). The trend is the mean of the photographs' rank correlations of distance with depth. Errors and
+distances by any further of the --recipes are compared with those by the first; --against compares them with those of
 another sweep of the same photographs (another recipe, another network): positive where this one's are larger.
 
-Writes diversity.png, bands.png and, of layers, error.png, equivalence.png, percentile.png, apart.png, with table.md and
-results.json, into WORKDIR/invariance.
+Writes diversity.png, bands.png, error.png, equivalence.png and, of layers, percentile.png, perturbed.png, apart.png,
+with table.md and results.json, into WORKDIR/invariance.
 """
 
 import itertools
@@ -41,10 +42,13 @@ from experiments import common, described, reproduction, restart_statistics, swe
 
 FLAGS = flags.FLAGS
 
+_COMPARED = ("error", "distance")
+
 
 def _define_flags():
     described.define_flags("sample_invariances")
     flags.DEFINE_string("against", None, "Folder of another sweep of the same photographs, to compare with.")
+    reproduction.define_scale_flag()
 
 
 def main() -> None:
@@ -59,8 +63,11 @@ def main() -> None:
 
     records, nulls = {}, {}
     for problem in sweep.problems:
+        layer = restart_statistics.measured_by(problem) in ij.layers.NAMES
         if restart_statistics.measured_by(problem) not in nulls:
-            nulls |= restart_statistics.nulls_of(key, problem)
+            size = reproduction.ALEXNET_SIZE if layer else FLAGS.gray_size
+            photographs = reproduction.scale_photographs(size=size, gray=not layer)
+            nulls |= restart_statistics.nulls_of(key, problem, photographs)
         jobs = list(problem.images.items())
         records[problem.name] = [
             restart_statistics.record_of(problem, results[problem.name, name], name, image, nulls)
@@ -71,7 +78,9 @@ def main() -> None:
     chains = _chains(sweep)
     steps = {name: step for chain in chains.values() for name, step in _steps(key, records, chain).items()}
     trend = {recipe: _trend(key, records, chain) for recipe, chain in chains.items() if len(chain) > 2}
-    other = None if against is None else _against(key, records, against, sweep)
+    comparisons = _between_recipes(key, records, sweep)
+    if against is not None:
+        comparisons[f"this sweep less {FLAGS.against}"] = _against(key, records, against, sweep)
     reproduction.finish(
         common.make_workdir(workdir / "invariance"),
         results={
@@ -82,9 +91,9 @@ def main() -> None:
             "photographs": records,
             "steps": steps,
             "trend": trend,
-            "against": other,
+            "comparisons": comparisons,
         },
-        table=_table(summary, steps, trend, other),
+        table=_table(summary, steps, trend, comparisons),
         pictures=_pictures(summary, chains),
     )
 
@@ -139,7 +148,7 @@ def _chains(sweep):
 
 def _steps(key, records, chain):
     """From each layer to the next: how much farther apart the restarts are, and whether that is chance."""
-    distances = {name: np.array([record["distance"] for record in records[name]]) for name in chain}
+    distances = {name: _means(records[name], "distance") for name in chain}
     if len(chain) < 2:
         return {}
     later = {name: distances[name] for name in chain[1:]}
@@ -154,13 +163,35 @@ def _compared(key, first, second):
 
 def _trend(key, records, chain):
     """Rank correlation of distance and depth, photograph by photograph."""
-    distances = np.array([[record["distance"] for record in records[name]] for name in chain])  # [layers, photographs]
+    distances = np.array([_means(records[name], "distance") for name in chain])  # [layers, photographs]
     whole = np.isfinite(distances).all(axis=0)
     return ij.intervals.over_photographs(key, ij.invariance.rank_correlation(distances.T[whole], np.arange(len(chain))))
 
 
+def _means(records, measure):
+    """Each photograph's mean over its restarts, or their pairs."""
+    return np.array([restart_statistics.mean_over(record[measure]) for record in records])
+
+
+def _between_recipes(key, records, sweep):
+    """Errors and distances by each further recipe less those by the first, what was inverted with both."""
+    first, *further = FLAGS.recipes
+    kinds = {problem.name.partition("-")[0] for problem in sweep.problems}
+    measured = [(kind, measure) for kind in sorted(kinds) for measure in _COMPARED]
+    return {
+        f"{recipe} less {first}": _compared(
+            key,
+            *(
+                {f"{kind}, {measure}": _means(records[f"{kind}-{which}"], measure) for kind, measure in measured}
+                for which in (recipe, first)
+            ),
+        )
+        for recipe in further
+    }
+
+
 def _other(sweep):
-    """The sweep to compare with, once it is known to be of the same photographs."""
+    """The sweep to compare with, once it is known to be of the same photographs, and to have them all."""
     other = ij.load_sweep(FLAGS.against)
     theirs = other.manifest["settings"]
     for setting, value in ij.sweeps.settings(sweep).items():
@@ -169,6 +200,10 @@ def _other(sweep):
                 f"{FLAGS.against} holds a sweep in which {setting} is {theirs.get(setting, 'absent')}, here {value}; "
                 f"give one of the same problems and photographs."
             )
+    for problem in sweep.problems:
+        for name in problem.images:
+            if (problem.name, name) not in other:
+                raise ValueError(f"{FLAGS.against} has no restarts of {problem.name}, {name} yet; finish it first.")
     return other
 
 
@@ -176,22 +211,18 @@ def _against(key, records, against, sweep):
     """Errors and distances of this sweep less those of another one."""
     ours, theirs = {}, {}
     for problem in sweep.problems:
-        for measure in ("error", "distance"):
+        found = [against[problem.name, name] for name in problem.images]
+        others = [
+            {"error": each.error[each.finite], "distance": ij.invariance.distances(each.image[each.finite])}
+            for each in found
+        ]
+        for measure in _COMPARED:
             label = f"{problem.name}, {measure}"
-            ours[label] = np.array([reproduction.mean_of(record[measure]) for record in records[problem.name]])
-            theirs[label] = np.array([_of_other(against, problem.name, name, measure) for name in problem.images])
+            ours[label], theirs[label] = _means(records[problem.name], measure), _means(others, measure)
     return _compared(key, ours, theirs)
 
 
-def _of_other(against, problem, name, measure):
-    found = against[problem, name]
-    if measure == "error":
-        return reproduction.mean_of(found.error[found.finite])
-    apart = ij.invariance.distances(found.image[found.finite])
-    return reproduction.mean_of(apart[np.triu_indices(len(apart), 1)])
-
-
-def _table(summary, steps, trend, other):
+def _table(summary, steps, trend, comparisons):
     def percent(interval, digits=1):
         return _said(ij.intervals.Interval(*(100 * end for end in interval)), digits)
 
@@ -200,7 +231,7 @@ def _table(summary, steps, trend, other):
             name,
             percent(each["error"]),
             _said(each["distance"], 1),
-            _ends(each["distance_over_restarts"]),
+            _ends(each["over_restarts"]["distance"]),
             _said(each["dissimilarity"], 2),
             _said(each["distinct"], 1),
             percent(each["among_photographs"], 0),
@@ -233,8 +264,9 @@ def _table(summary, steps, trend, other):
     )
     for recipe, interval in trend.items():
         table += f"Rank correlation of distance and depth, {recipe}: {_said(interval, 2)}.\n"
-    for name, found in (other or {}).items():
-        table += f"Against {FLAGS.against}, {name}: {_said(found['difference'], 3)}, p = {found['p_value']:.3f}.\n"
+    for which, compared in comparisons.items():
+        for name, found in compared.items():
+            table += f"{which}, {name}: {_said(found['difference'], 3)}, p = {found['p_value']:.3f}.\n"
     return table
 
 
@@ -248,16 +280,22 @@ def _said(interval, digits):
 
 def _pictures(summary, chains):
     deep = [name for chain in chains.values() for name in chain]
-    names = [*deep, *(name for name in summary if name not in deep)]
+    gray = [name for name in summary if name not in deep]
+    groups = [*chains.values(), *([name] for name in gray)]  # no line from one to the next: a gap between them
+    places = [name for group in groups for name in ("", *group)][1:]
+    unknown = ij.intervals.Interval(np.nan, np.nan, np.nan)
 
-    def curves(title, y_label, of, **series):
-        """Each series is of what a problem's summary is read by."""
-        values = {label: [read(summary[name]) for name in of] for label, read in series.items()}
+    def curves(title, y_label, **series):
+        """Each series is of the number that stands in a problem's summary by this name."""
+        values = {
+            label: [summary[name].get(what, unknown) if name else unknown for name in places]
+            for label, what in series.items()
+        }
         return ij.plots.curves(
-            of,
+            places,
             {label: [interval.estimate for interval in each] for label, each in values.items()},
             intervals={label: [interval[1:] for interval in each] for label, each in values.items()},
-            title=title,
+            title=f"{title}, 95 % intervals over photographs",
             y_label=y_label,
         )
 
@@ -265,45 +303,37 @@ def _pictures(summary, chains):
         matrix = [[interval.estimate for interval in summary[name][what].values()] for name in deep]
         return ij.plots.heatmap(np.array(matrix), title=title, label=label, rows=deep, columns=list(ij.layers.NAMES))
 
-    called = ["finest band", *(f"band {band}" for band in range(2, restart_statistics.BANDS)), "coarsest"]
+    last = restart_statistics.BANDS
+    bands = {f"band {band}": f"band {band}" for band in range(2, last)}
+    classes = {f"top {top}": f"top{top}" for top in restart_statistics.TOP} if deep else {}
     pictures = {
         "diversity": curves(
-            "How far apart restarts of one code are, 95 % intervals over photographs",
+            "How far apart restarts of one code are",
             "root mean square, gray levels",
-            names,
-            **{"between restarts": lambda each: each["distance"]},
+            **{"between restarts": "distance"},
         ),
         "bands": curves(
-            "How far apart restarts of one code are, by Laplacian band, 95 % intervals over photographs",
+            "How far apart restarts of one code are, by Laplacian band",
             "root mean square, gray levels",
-            names,
-            **{label: lambda each, band=band: each["bands"][band] for band, label in enumerate(called)},
+            **{"finest band": "band 1", **bands, "coarsest": f"band {last}"},
+        ),
+        "error": curves("Relative error of the restarts' codes", "share of the target's norm", error="error"),
+        "equivalence": curves(
+            "Where the restarts' codes lie" + (", and whether their class is kept" if deep else ""),
+            "share",
+            **{
+                "among photographs": "among_photographs",
+                "among perturbations": "among_perturbations",
+                "rank correlation": "rank_correlation",
+                **classes,
+            },
         ),
     }
     if deep:
+        away = "Restarts from a layer (row): their codes' distances to the photograph's at every layer"
         pictures |= {
-            "error": curves(
-                "Relative error of the restarts' codes, 95 % intervals over photographs",
-                "share of the target's norm",
-                deep,
-                error=lambda each: each["error"],
-            ),
-            "equivalence": curves(
-                "Where the restarts' codes lie, and whether their class is kept",
-                "share",
-                deep,
-                **{
-                    "among photographs": lambda each: each["among_photographs"],
-                    "among perturbations": lambda each: each["among_perturbations"],
-                    "rank correlation": lambda each: each["rank_correlation"],
-                    **{f"top {top}": lambda each, top=top: each[f"top{top}"] for top in restart_statistics.TOP},
-                },
-            ),
-            "percentile": heatmap(
-                "Restarts from a layer (row): their codes' distances to the photograph's at every layer",
-                "percentile among photographs",
-                "percentile",
-            ),
+            "percentile": heatmap(away, "percentile among photographs", "percentile"),
+            "perturbed": heatmap(away, "percentile among perturbations", "perturbed"),
             "apart": heatmap(
                 "Restarts from a layer (row): distances between their codes at every layer",
                 "over that between photographs",

@@ -1,13 +1,14 @@
 """The shape of an invariance: how wide it is when restarts are pushed, whether they are connected, what its tangent is.
 
     python -m experiments.invariance_geometry --images=photograph.jpg --layers=norm2,conv4,pool5,fc8
-    python -m experiments.invariance_geometry --images=folder --num_images=3 --bound=2
+    python -m experiments.invariance_geometry --images=folder --num_images=3 --bound=2 --layers=hog,dsift,conv4
 
-For each photograph and layer, beginning with --num_restarts restarts by `recipes.for_layer`:
+For each photograph and layer, or gray representation, beginning with --num_restarts restarts by the paper's recipe:
 
     repulsion.png    restarts pushed apart, each at no more error than it had (`ij.coupled.repel`); random starts
                      underestimate how wide an invariance is. The pushed ones are coupled, no sample: results.json and
-                     the file that keeps them say so. Natural-image priors do not hold them.
+                     the file that keeps them say so. Natural-image priors do not hold them; what those keep together
+                     the third row shows: restarts by the recipe without its priors
     path.png         nine images on a way from one restart to another, the code's error held below --bound times the
                      larger of their own (`ij.coupled.path`), above it the straight line; the errors under each. The
                      table has the largest error anywhere, between the images too
@@ -17,12 +18,14 @@ For each photograph and layer, beginning with --num_restarts restarts by `recipe
 and table.md, results.json. About two minutes for a layer of a photograph on two CPU cores, the restarts among them.
 """
 
+import dataclasses
+
 import jax
 import numpy as np
 from absl import flags
 
 import invert_jax as ij
-from experiments import common, kept, reproduction
+from experiments import common, kept, reproduction, restart_statistics
 
 FLAGS = flags.FLAGS
 
@@ -40,7 +43,8 @@ _ALONG = 9  # images of a way
 
 def _define_flags():
     reproduction.define_flags("invariance_geometry", num_images=1, alexnet=True)
-    flags.DEFINE_list("layers", list(LAYERS), "Layers to look at.")
+    flags.DEFINE_list("layers", list(LAYERS), f"Layers of alexnet to look at, or {', '.join(reproduction.GRAY)}.")
+    flags.DEFINE_integer("gray_size", 160, "Side of the photographs of everything but alexnet.", lower_bound=16)
     flags.DEFINE_integer("num_restarts", 4, "Restarts to begin with.", lower_bound=2)
     flags.DEFINE_float("bound", 1.5, "Of a way's errors, times the larger of its ends'.", lower_bound=1)
     flags.DEFINE_integer("num_steps", 200, "Of repulsion and of a way.", lower_bound=1)
@@ -48,32 +52,43 @@ def _define_flags():
 
 def main() -> None:
     """Measures and draws what the flags describe."""
-    reproduction.require_known("--layers", FLAGS.layers, ij.layers.NAMES)
-    photographs = reproduction.photographs(size=reproduction.ALEXNET_SIZE, gray=False)
-    reproduction.say_photographs(photographs)
+    reproduction.require_known("--layers", FLAGS.layers, (*ij.layers.NAMES, *reproduction.GRAY))
+    photographs = {
+        gray: reproduction.photographs(size=FLAGS.gray_size if gray else reproduction.ALEXNET_SIZE, gray=gray)
+        for gray in (False, True)
+    }
+    reproduction.say_photographs(photographs[False])
     workdir = common.make_workdir(FLAGS.workdir)
 
     rows, sheets = [], {"repulsion": [], "path": [], "directions": []}
     for layer in FLAGS.layers:
-        representation = reproduction.alexnet(layer)
-        images = [photo.image for photo in photographs]
-        restarts = kept.inversions(
-            workdir,
-            representation,
-            ij.recipes.for_layer(layer),
-            images,
-            num_restarts=FLAGS.num_restarts,
-            description=layer,
+        gray = layer in reproduction.GRAY
+        representation = reproduction.GRAY[layer]() if gray else reproduction.alexnet(layer)
+        recipe = common.RECIPES["pixels"](None if gray else layer)
+        bare = dataclasses.replace(recipe, lambda_tv=0.0, lambda_alpha=0.0)
+        restarts, free = (
+            kept.inversions(
+                workdir,
+                representation,
+                how,
+                [photo.image for photo in photographs[gray]],
+                num_restarts=FLAGS.num_restarts,
+                description=f"{layer}{called}",
+            )
+            for how, called in ((recipe, ""), (bare, " without priors"))
         )
-        for photo, found in zip(photographs, restarts, strict=True):
-            looked = _look(workdir, representation, photo, found)
+        for photo, found, loose in zip(photographs[gray], restarts, free, strict=True):
+            looked = _look(workdir, representation, photo, found) | {
+                "free": loose.image[loose.finite],
+                "free_errors": loose.error[loose.finite],
+            }
             rows.append({"layer": layer, "image": photo.name, **_numbers(looked)})
             for name, tiles in _tiles(layer, photo, looked).items():
                 sheets[name] += tiles
 
     columns = {"repulsion": 1 + FLAGS.num_restarts, "path": _ALONG, "directions": 1 + _SHOWN * len(_KINDS)}
     titles = {
-        "repulsion": "Restarts, and below them the same pushed apart at no more error (clipped to 0..255)",
+        "repulsion": "Restarts; the same pushed apart at no more error; restarts without priors (clipped to 0..255)",
         "path": "From one restart to another: straight, and at nearly the same code (error of it; clipped to 0..255)",
         "directions": "Changes of a restart that move its code most and least (the code's change by gray level)",
     }
@@ -170,6 +185,8 @@ def _numbers(looked):
         "pushed_error": pushed["error"],
         "pushed_distance": float(pushed["after"]),
         "pushed_within": pushed["within"],
+        "free_error": looked["free_errors"],
+        "free_distance": _apart(looked["free"]),
         "line_error": looked["line_errors"],
         "line_length": float(way["before"]),
         "way_error": way["error"],
@@ -181,6 +198,11 @@ def _numbers(looked):
     }
 
 
+def _apart(images):
+    """Mean distance of pairs."""
+    return restart_statistics.mean_over(ij.invariance.distances(images))
+
+
 def _tiles(layer, photo, looked):
     """`(image, label, mode)` for each picture's row of this photograph and layer."""
 
@@ -189,17 +211,16 @@ def _tiles(layer, photo, looked):
 
     pushed, way, directions = looked["pushed"], looked["way"], looked["directions"]
     blank = [(np.full_like(photo.image, 255), "", "clip")]
-    lost = (FLAGS.num_restarts - len(looked["restarts"])) * blank
-    original = (photo.image, f"{photo.name}, {layer}", "clip")
-    apart = (photo.image, f"{pushed['before']:.1f} to {pushed['after']:.1f} gray levels apart", "clip")
+
+    def row(label, images, errors):
+        lost = (FLAGS.num_restarts - len(images)) * blank
+        return [(photo.image, label, "clip"), *told(images, errors), *lost]
+
     return {
         "repulsion": [
-            original,
-            *told(looked["restarts"], looked["errors"]),
-            *lost,
-            apart,
-            *told(pushed["image"], pushed["error"]),
-            *lost,
+            *row(f"{photo.name}, {layer}: {pushed['before']:.1f} apart", looked["restarts"], looked["errors"]),
+            *row(f"pushed: {pushed['after']:.1f} apart", pushed["image"], pushed["error"]),
+            *row(f"without priors: {_apart(looked['free']):.1f} apart", looked["free"], looked["free_errors"]),
         ],
         "path": [*told(looked["line"], looked["line_errors"]), *told(way["image"], way["error"])],
         "directions": [
@@ -222,6 +243,8 @@ def _table(rows):
             "apart, gray levels",
             "pushed apart",
             "error then, %",
+            "without priors",
+            "error then, %",
             "straight line's error, %",
             "the way's, %",
             "length",
@@ -236,6 +259,8 @@ def _table(rows):
                 f"{row['distance']:.1f}",
                 f"{row['pushed_distance']:.1f}" + ("" if np.all(row["pushed_within"]) else " (not held)"),
                 f"{100 * np.mean(row['pushed_error']):.1f}",
+                f"{row['free_distance']:.1f}",
+                f"{100 * np.mean(row['free_error']):.1f}",
                 f"{100 * np.max(row['line_error']):.1f}",
                 f"{100 * np.max(row['way_error_between']):.1f}" + ("" if np.all(row["way_within"]) else " (not held)"),
                 f"{row['line_length']:.1f}",

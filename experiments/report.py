@@ -6,7 +6,7 @@ WORKDIR is what experiments.sample_invariances wrote, finished or not. On the pa
 there: WORKDIR/invariance by experiments.invariance_curves; WORKDIR/geometry and WORKDIR/receptive_fields, if they are
 the --workdir of experiments.invariance_geometry and experiments.receptive_fields. Writes WORKDIR/report.html.
 Everything is inside it: mail it, open it on a phone; it follows the reader's dark or light setting. A photograph and
-layer take a few seconds.
+layer take a few seconds, and some 0.3 MB; so --num_shown of them have pictures, the tables have all.
 """
 
 import base64
@@ -21,14 +21,13 @@ from absl import flags
 from PIL import Image
 
 import invert_jax as ij
-from experiments import common
+from experiments import common, restart_statistics
 
 FLAGS = flags.FLAGS
 
 _SHOWN = 8  # restarts of a photograph
-_MOST = 20  # photographs of a problem
-_BANDS = 6
-_QUALITY = 88  # of JPEG, for pictures; plots are PNG
+_NUM_SHOWN = 60  # pairs of photograph and code
+_QUALITY = 85  # of pictures; plots lose nothing
 
 
 class _Measurement(NamedTuple):
@@ -38,21 +37,25 @@ class _Measurement(NamedTuple):
     title: str
     text: str
     pictures: dict[str, str]
+    of_photographs: bool = False
 
 
 _MEASUREMENTS = {
     "invariance": _Measurement(
         "invariance_curves",
         "Invariance over depth",
-        "Means over photographs [95 % intervals over photographs]. The percentile is that of a restart's distance to "
-        "the photograph's code among the distances between photographs; distinct is how many different images the "
-        "restarts amount to.",
+        "Means over photographs [95 % intervals over photographs]. The percentiles are those of a restart's distance "
+        "to the photograph's code among the distances between photographs, and among those of the photograph's own "
+        "small perturbations; distinct is how many different images the restarts amount to.",
         {
             "diversity": "Distance between restarts of one code against layers, with intervals over photographs",
             "bands": "Distance between restarts band by band of the Laplacian pyramid against layers",
             "error": "Relative error of the restarts' codes against layers, with intervals over photographs",
             "equivalence": "Percentiles of the restarts' codes, and share of classes kept, against layers",
-            "percentile": "Heat map: percentile of the distance to the target's code at every layer, by inverted layer",
+            "percentile": "Heat map: percentile of the distance to the target's code among those between photographs, "
+            "at every layer, by inverted layer",
+            "perturbed": "Heat map: percentile of the distance to the target's code among those of the photograph's "
+            "perturbations, at every layer, by inverted layer",
             "apart": "Heat map: distance between restarts in the code of every layer, by inverted layer",
         },
     ),
@@ -63,10 +66,11 @@ _MEASUREMENTS = {
         "at nearly the same code; and what a restart's code feels most and least, the code's change by gray level. "
         "Pushed and strung ones are coupled, no sample.",
         {
-            "repulsion": "Restarts, and below them the same pushed apart at no more error",
+            "repulsion": "Restarts, the same pushed apart at no more error, and restarts without priors",
             "path": "From one restart to another, straight and at nearly the same code, with the errors along it",
             "directions": "Changes of a restart that move its code most and least",
         },
+        of_photographs=True,
     ),
     "receptive_fields": _Measurement(
         "receptive_fields",
@@ -83,12 +87,16 @@ _MEASUREMENTS = {
 
 
 def main(path: str | None = None) -> None:
-    """Writes the page of a work folder."""
-    import jinja2
-
+    """Writes the page of the work folder that the command names."""
     if path is None:
         raise ValueError("Name the folder of a sweep: python -m experiments.report WORKDIR.")
-    workdir = pathlib.Path(path)
+    write_page(pathlib.Path(path), num_shown=FLAGS.num_shown)
+
+
+def write_page(workdir: pathlib.Path, *, num_shown: int = _NUM_SHOWN) -> None:
+    """Writes `report.html` into a sweep's folder, with pictures of so many pairs of photograph and code."""
+    import jinja2
+
     results = ij.load_sweep(workdir)
     if not results:
         raise ValueError(f"{workdir} has no restarts yet; run the sweep first.")
@@ -98,14 +106,19 @@ def main(path: str | None = None) -> None:
     )
     settings = results.manifest["settings"]
     order = [name for name in (key.removesuffix(": weights") for key in settings) if name in results.problems]
-    measured = [_measured(workdir / folder, each) for folder, each in _MEASUREMENTS.items() if _has(workdir / folder)]
-    sections = [*measured, *(_problem(workdir, results, name) for name in order)]
+    measured = [
+        _measured(workdir / folder, each, results)
+        for folder, each in _MEASUREMENTS.items()
+        if (workdir / folder / "table.md").exists()
+    ]
+    most = max(1, num_shown // len(order))
+    sections = [*measured, *(_problem(workdir, results, name, most) for name in order)]
     page = environment.get_template("report.html.jinja").render(
         title=f"Which images have the same code? {workdir.name}",
         summary=_summary(results, told),
         sections=sections,
-        commands=_commands(workdir, told),
-        settings=list(settings.items()),
+        commands="\n".join([*_command("sample_invariances", told), f"python -m experiments.report {_quoted(workdir)}"]),
+        settings=[(name, value) for name, value in settings.items() if name.partition(": ")[0] not in order],
     )
     common.write_text(workdir / "report.html", page)
     size = len(page.encode()) / 2**20
@@ -135,30 +148,37 @@ def _summary(results, told):
     )
 
 
-def _commands(workdir, told):
-    """The commands that made the folder and this page; what the folder tells of its own, if anything."""
-    lines = []
-    measured = [(each.runner, _read(workdir / folder / "results.json")) for folder, each in _MEASUREMENTS.items()]
-    for runner, results in (("sample_invariances", told), *measured):
-        if "command" in results:
-            lines.append(shlex.join(["python", "-m", f"experiments.{runner}", *results["command"][1:]]))
-    return "\n".join([*lines, shlex.join(["python", "-m", "experiments.report", str(workdir)])])
+def _quoted(path):
+    return shlex.quote(str(path))
 
 
-def _has(room):
-    return (room / "table.md").exists()
+def _command(runner, told):
+    """The command that wrote these results, if they tell."""
+    if "command" not in told:
+        return []
+    return [shlex.join(["python", "-m", f"experiments.{runner}", *told["command"][1:]])]
 
 
-def _measured(room, measurement):
+def _measured(room, measurement, sweep):
     """The section of what a runner has measured: its text, pictures and table."""
-    lines = (room / "table.md").read_text().splitlines()
+    lines, told = (room / "table.md").read_text().splitlines(), _read(room / "results.json")
     cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines if line.startswith("|")]
+    now, text = sweep.manifest["num_restarts"], [measurement.text]
+    if told.get("num_restarts", now) != now:
+        text.append(f"Measured when there were {told['num_restarts']} restarts of each, not {now}: run it again.")
     return {
         "id": room.name,
         "title": measurement.title,
-        "text": [measurement.text, *(line for line in lines if line and not line.startswith("|"))],
+        "text": [*text, *(line for line in lines if line and not line.startswith("|"))],
+        "command": "\n".join(_command(measurement.runner, told)),
+        "settings": [],
         "plots": [
-            _picture(np.asarray(Image.open(room / f"{name}.png").convert("RGB")), alt, "", plot=True)
+            _picture(
+                np.asarray(Image.open(room / f"{name}.png").convert("RGB")),
+                alt,
+                "",
+                plot=not measurement.of_photographs,
+            )
             for name, alt in measurement.pictures.items()
             if (room / f"{name}.png").exists()
         ],
@@ -168,7 +188,7 @@ def _measured(room, measurement):
     }
 
 
-def _problem(workdir, results, problem):
+def _problem(workdir, results, problem, most):
     names = [image for which, image in results if which == problem]
     rows, photographs = [], []
     for number, name in enumerate(names):
@@ -176,11 +196,10 @@ def _problem(workdir, results, problem):
         images = found.image[found.finite].astype(np.float32)
         distance = "-"
         if len(images) > 1:
-            apart = ij.invariance.distances(images)
-            distance = f"{apart[np.triu_indices(len(apart), 1)].mean():.1f}"
+            distance = f"{restart_statistics.mean_over(ij.invariance.distances(images)):.1f}"
         error = f"{100 * found.error[found.finite].mean():.1f}" if len(images) else "-"
         rows.append([name, len(found.error), int((~found.finite).sum()), error, distance])
-        if number >= _MOST:
+        if number >= most:
             continue
         photographs.append(
             {
@@ -192,7 +211,13 @@ def _problem(workdir, results, problem):
     return {
         "id": f"problem-{problem}",
         "title": problem,
-        "text": [f"Pictures are of the first {_MOST} photographs of {len(names)}."] if len(names) > _MOST else [],
+        "text": [f"Pictures are of the first {most} photographs of {len(names)}."] if len(names) > most else [],
+        "command": "",
+        "settings": [
+            (name.removeprefix(f"{problem}: "), value)
+            for name, value in results.manifest["settings"].items()
+            if name.startswith(f"{problem}: ")
+        ],
         "plots": [],
         "header": ["photograph", "restarts", "not finite", "relative error, %", "distance between them, gray levels"],
         "rows": rows,
@@ -216,12 +241,12 @@ def _maps(problem, name, found, images):
     """Where restarts differ, whole and band by band on one scale from black, their mean, and their descent."""
     maps, plots = [], []
     if len(images) > 1:
-        spread = ij.invariance.spread(images, num_levels=_BANDS)
+        spread = ij.invariance.spread(images, num_levels=restart_statistics.BANDS)
         maps.append(_picture(spread.mean, f"Mean of the restarts of {name} from {problem}", "mean"))
         bands = np.sqrt((spread.bands**2).mean(axis=3, keepdims=True))
         most = max(float(bands.max()), 1e-6)
         for band, deviation in enumerate(bands):
-            called = {0: "finest band", _BANDS - 1: "coarsest band"}.get(band, f"band {band + 1}")
+            called = {0: "finest band", restart_statistics.BANDS - 1: "coarsest band"}.get(band, f"band {band + 1}")
             alt = (
                 f"Standard deviation over restarts of {name} from {problem}, {called}; white is {most:.1f} gray levels"
             )
@@ -238,12 +263,9 @@ def _maps(problem, name, found, images):
 def _picture(image, alt, caption, *, plot=False):
     """An image as the page holds it: its bytes in the address."""
     picture, stream = Image.fromarray(ij.figures.display(image)), io.BytesIO()
-    if plot:
-        picture = picture.quantize(256)
-    picture.save(stream, format="PNG" if plot else "JPEG", quality=_QUALITY, optimize=plot)
-    kind, data = ("png" if plot else "jpeg"), base64.b64encode(stream.getvalue()).decode()
+    picture.save(stream, format="WEBP", lossless=plot, quality=_QUALITY)
     return {
-        "source": f"data:image/{kind};base64,{data}",
+        "source": f"data:image/webp;base64,{base64.b64encode(stream.getvalue()).decode()}",
         "alt": alt,
         "caption": caption,
         "width": picture.width,
@@ -251,5 +273,12 @@ def _picture(image, alt, caption, *, plot=False):
     }
 
 
+def _define_flags():
+    flags.DEFINE_integer(
+        "num_shown", _NUM_SHOWN, "Pairs of photograph and code with pictures on the page.", lower_bound=1
+    )
+
+
 if __name__ == "__main__":
+    _define_flags()
     common.run(main, most=1)

@@ -1,6 +1,6 @@
 """What the restarts of one photograph say, and of all photographs of a problem: numbers, nulls and intervals."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -12,7 +12,7 @@ from experiments import reproduction
 BANDS = 6
 """Of the Laplacian pyramid."""
 TOP = (1, 5)
-"""How many of fc8's best classes are to be kept."""
+"""Among how many of fc8's best classes the photograph's is to be."""
 
 
 def measured_by(problem: ij.sweeps.Problem) -> str:
@@ -38,22 +38,22 @@ class Nulls(NamedTuple):
     """Distances of codes that are known.
 
     Attributes:
-      photographs: between all pairs of photographs.
-      perturbations: between each photograph and its perturbations, by its name.
+      photographs: between all pairs of many photographs.
+      perturbations: between each photograph of the problem and its perturbations, by its name.
     """
 
     photographs: np.ndarray
     perturbations: dict[str, np.ndarray]
 
 
-def nulls_of(key: jax.Array, problem: ij.sweeps.Problem) -> dict[str, Nulls]:
+def nulls_of(key: jax.Array, problem: ij.sweeps.Problem, photographs: Sequence[np.ndarray]) -> dict[str, Nulls]:
     """The nulls by the name of what measures: all layers of CNN-A for one of its layers."""
-    codes = _codes(problem, problem.images.values())
+    codes = _codes(problem, photographs)
     nulls = {name: Nulls(ij.invariance.photographs_null(codes[name]), {}) for name in codes}
     for i, (photograph, image) in enumerate(problem.images.items()):
-        some = _codes(problem, ij.invariance.perturbations(jax.random.fold_in(key, i), image).values())
-        for name in codes:
-            nulls[name].perturbations[photograph] = _distance(some[name], codes[name][i])
+        perturbed = ij.invariance.perturbations(jax.random.fold_in(key, i), image).values()
+        for name, (target, *some) in _codes(problem, [image, *perturbed]).items():
+            nulls[name].perturbations[photograph] = _distance(np.array(some), target)
     return nulls
 
 
@@ -73,35 +73,32 @@ def record_of(
     images, count = found.image[good].astype(np.float32), len(good)
     few = len(images) < 2
     record = {"error": np.where(good, found.error, np.nan), "not_finite": int((~good).sum())}
-    pairs, apart = np.full((count, count), np.nan), ~np.eye(len(images), dtype=bool)
-    diversity = None if few else ij.invariance.diversity(images, num_levels=BANDS)
-    if diversity is not None:
-        pairs[np.ix_(good, good)] = diversity.distance
+    pairs, apart = np.full((2 + BANDS, count, count), np.nan), ~np.eye(len(images), dtype=bool)
+    if not few:
+        diversity = ij.invariance.diversity(images, num_levels=BANDS)
+        pairs[:, *np.ix_(good, good)] = [diversity.distance, 1 - diversity.ssim, *diversity.bands]
     record |= {
-        "pairs": pairs,
-        "distance": np.nan if diversity is None else diversity.distance[apart].mean(),
-        "dissimilarity": np.nan if diversity is None else 1 - diversity.ssim[apart].mean(),
-        "bands": np.full(BANDS, np.nan) if diversity is None else diversity.bands[:, apart].mean(axis=1),
-        "distinct": np.nan if diversity is None else diversity.effective_number,
+        "distance": pairs[0],
+        "dissimilarity": pairs[1],
+        "bands": pairs[2:],
+        "distinct": np.nan if few else diversity.effective_number,
     }
-    percentile, distances = {}, {}
+    among: dict[str, dict[str, Any]] = {"percentile": {}, "perturbed": {}, "apart": {}}
     for name, (target, *codes) in _codes(problem, [image, *images]).items():
-        null = nulls[name].photographs
-        away = _distance(np.array(codes), target) if codes else np.zeros(0)
-        percentile[name] = _over_all(good, ij.invariance.percentile(away, null))
-        distances[name] = np.nan if few else ij.invariance.distances(codes)[apart].mean() / null.mean()
+        null = nulls[name]
+        codes = np.array(codes).reshape(len(images), *target.shape)
+        away, scale = _distance(codes, target), null.photographs.mean()
+        among["percentile"][name] = _over_all(good, ij.invariance.percentile(away, null.photographs))
+        among["perturbed"][name] = _over_all(good, ij.invariance.percentile(away, null.perturbations[photograph]))
+        unknown = few or not scale  # a layer that is off on every photograph
+        among["apart"][name] = np.nan if unknown else ij.invariance.distances(codes)[apart].mean() / scale
         if name == own:
-            record["among_perturbations"] = _over_all(
-                good, ij.invariance.percentile(away, nulls[name].perturbations[photograph])
-            )
-            record["rank_correlation"] = _over_all(
-                good, ij.invariance.rank_correlation(codes, target) if codes else np.zeros(0)
-            )
+            record["rank_correlation"] = _over_all(good, ij.invariance.rank_correlation(codes, target))
         if name == "fc8" and own in ij.layers.NAMES:
             for top in TOP:
-                kept = ij.invariance.same_classes(codes, target, count=top) if codes else np.zeros(0)
-                record[f"top{top}"] = _over_all(good, kept)
-    return {**record, "among_photographs": percentile[own], "percentile": percentile, "apart": distances}
+                record[f"top{top}"] = _over_all(good, ij.invariance.class_kept(codes, target, count=top))
+    own_among = {"among_photographs": among["percentile"][own], "among_perturbations": among["perturbed"][own]}
+    return {**record, **own_among, **among}
 
 
 def _over_all(good, values):
@@ -111,26 +108,37 @@ def _over_all(good, values):
     return everyone
 
 
-_MEANS = (
-    *("error", "distance", "dissimilarity", "distinct", "among_photographs", "among_perturbations"),
-    *("rank_correlation", *(f"top{top}" for top in TOP)),
+_OF_RESTARTS = (
+    *("error", "among_photographs", "among_perturbations", "rank_correlation"),
+    *(f"top{top}" for top in TOP),
 )
+_OF_PAIRS = ("distance", "dissimilarity")
+
+
+def mean_over(values: np.ndarray) -> float:
+    """Of a photograph's restarts `[R]`, or of their pairs `[R, R]`, those that are finite."""
+    pairs = np.ndim(values) == 2
+    return reproduction.mean_of(values[~np.eye(len(values), dtype=bool)] if pairs else values)
 
 
 def summary_of(key: jax.Array, records: list[dict[str, Any]]) -> dict[str, Any]:
-    """Each number of a problem with its interval over photographs; the distance's over restarts, too."""
+    """Each number of a problem with its interval over photographs, and those of restarts with that over restarts."""
 
     def over(values):
-        return ij.intervals.over_photographs(key, [reproduction.mean_of(value) for value in values])
+        return ij.intervals.over_photographs(key, [mean_over(value) for value in values])
 
     def each(name):
         return {layer: over([record[name][layer] for record in records]) for layer in records[0][name]}
 
+    many = {
+        name: [record[name] for record in records] for name in (*_OF_RESTARTS, *_OF_PAIRS) if name in records[0]
+    } | {f"band {band + 1}": [record["bands"][band] for record in records] for band in range(BANDS)}
+    photographs = {name: over(values) for name, values in many.items()}
     return {
-        **{name: over([record[name] for record in records]) for name in _MEANS if name in records[0]},
-        "distance_over_restarts": ij.intervals.over_restarts(key, [record["pairs"] for record in records]),
-        "bands": [over([record["bands"][band] for record in records]) for band in range(BANDS)],
-        **{name: each(name) for name in ("percentile", "apart")},
+        **photographs,
+        "distinct": over([record["distinct"] for record in records]),
+        **{name: each(name) for name in ("percentile", "perturbed", "apart")},
+        "over_restarts": {name: ij.intervals.over_restarts(key, values) for name, values in many.items()},
         "not_finite": sum(record["not_finite"] for record in records),
-        "photographs": sum(bool(np.isfinite(record["distance"])) for record in records),
+        "photographs": sum(bool(np.isfinite(mean_over(record["distance"]))) for record in records),
     }

@@ -1,11 +1,14 @@
 """Images of one code that are moved together: pushed apart, or strung between two of them.
 
-Random starts underestimate how wide an invariance is. Here restarts that are finished move on, each held to a bound on
-its code's error, by what they are to each other. So they are **coupled**: no sample of anything, and no interval over
-restarts means something for them. The type says so, `Coupled`, which no function of `Preimage`s takes.
+Random starts underestimate how wide an invariance is (Cadena et al., "Diverse feature visualizations reveal
+invariances in early layers of deep neural networks", 2018, who add repulsion to the objective). Here restarts that are
+finished move on, each held to a bound on its code's error, by what they are to each other. So they are **coupled**: no
+sample of anything, and no interval over restarts means something for them. They come as `Coupled`, never as a
+`Preimage`.
 """
 
 import functools
+import itertools
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -21,6 +24,7 @@ _AIM = 0.98  # of the bound: where a step that exceeded it is brought back to
 _MOVING = 0.8  # of the steps; the rest only bring back
 _LANES = 4  # images at a time, which bounds memory
 _ROUNDING = 1e-4  # of a bound: programs differ by as much
+_LEAST = 1e-4  # a restart's own error as its bound: below it rounding, not the image, decides what is within
 _BETWEEN = 4  # places on each piece of a way that are looked at, beside its ends
 
 
@@ -67,16 +71,20 @@ def repel(
       target: Phi_0, `[F...]`.
       images: `[R, H, W, C]`, two or more, 0..255: restarts that are finite.
       bound: relative error that each may have, a number or `[R]`; None is each one's own, so that the set is wider at
-        no more error.
+        no more error, or 1e-4 if that is more.
       mask: boolean `[F...]`, the neurons that count.
       num_steps: how many.
       rate: length of the first step, gray levels, root mean square.
+
+    Natural-image priors do not hold the images: some of the width is what those kept together.
 
     Returns:
       A `Coupled`; `before` and `after` are mean distances of pairs.
 
     Raises:
-      ValueError: shapes that do not fit, images that are not finite, or a bound that one of them exceeds.
+      ValueError: shapes that do not fit, images that are not finite, two that are equal, or a bound that one exceeds.
+
+    Source: the repulsion of Cadena et al. 2018; the bound, in place of a weight, is ours.
 
     >>> from invert_jax import representations
     >>> mean = representations.from_function(lambda _, image: jnp.mean(image, keepdims=True))
@@ -86,6 +94,9 @@ def repel(
     (True, True)
     """
     images = _checked(images)
+    for first, second in itertools.combinations(range(len(images)), 2):
+        if np.array_equal(images[first], images[second]):
+            raise ValueError(f"Images {first} and {second} are equal, so neither is pushed from the other; drop one.")
     fixed = np.zeros(len(images), bool)
     return _move(_apart, representation, target, images, fixed, bound, mask, num_steps, rate)
 
@@ -125,6 +136,8 @@ def path(
     Raises:
       ValueError: shapes that do not fit, images that are not finite, an end beyond the bound, or under three images.
 
+    Source: ours; a string of images, as chemists find ways between two states (E, Ren & Vanden-Eijnden 2002).
+
     >>> from invert_jax import representations
     >>> norm = representations.from_function(lambda _, image: jnp.sqrt(jnp.sum((image / 100) ** 2, keepdims=True)))
     >>> left, right = np.zeros((2, 1, 2, 1)); left[0, 0], right[0, 1] = 100.0, 100.0
@@ -162,7 +175,8 @@ def _move(interaction, representation, target, images, fixed, bound, mask, num_s
     if np.shape(target) != shape:
         raise ValueError(f"The target has shape {np.shape(target)}; the features of these images have {shape}.")
     errors = np.asarray(_errors(representation, target, mask, images))
-    bounds = np.broadcast_to(np.asarray(errors if bound is None else bound, np.float32), errors.shape)
+    own = np.maximum(errors, _LEAST)
+    bounds = np.broadcast_to(np.asarray(own if bound is None else bound, np.float32), errors.shape)
     held = fixed if fixed.any() else np.ones(len(images), bool)
     worst = int(np.argmax(np.where(held, errors - bounds, -np.inf)))
     if errors[worst] > (1 + _ROUNDING) * bounds[worst]:

@@ -28,6 +28,11 @@ class Interval(NamedTuple):
 def over_photographs(key: jax.Array, values, *, statistic: Callable = np.mean, num_resamples: int = 9999) -> Interval:
     """A statistic of one number for each photograph, and its 95 % interval over photographs, by the BCa bootstrap.
 
+    Resampling few values gives intervals that are too narrow; so the level is raised to
+    `2 Phi(t sqrt(P / (P - 1))) - 1`, with t the 97.5 % quantile of Student's distribution with P - 1 degrees of
+    freedom. Then they hold the mean of a normal (exponential) distribution in 93 (86) % of samples of five, in 94 (95)
+    % of ten.
+
     Args:
       key: random key of the resampling.
       values: `[P]`, such as the mean over each photograph's restarts; those that are not finite are left out.
@@ -35,97 +40,130 @@ def over_photographs(key: jax.Array, values, *, statistic: Callable = np.mean, n
       num_resamples: how many.
 
     Returns:
-      An `Interval`; NaN ends with fewer than three photographs, or equal ones at the estimate.
+      An `Interval`; NaN ends with fewer than three photographs, or with equal values, which tell nothing of how they
+      vary.
 
-    Source: Efron, "Better bootstrap confidence intervals", 1987, as scipy has it.
+    Raises:
+      TypeError: not a random key.
+
+    Source: Efron, "Better bootstrap confidence intervals", 1987, as scipy has it; Hesterberg, "What teachers should
+    know about the bootstrap", 2015, for the level.
 
     >>> found = over_photographs(jax.random.key(0), np.arange(20.0))
     >>> found.low < 9.5 == found.estimate < found.high
     True
     """
+    return _over_photographs(key, values, statistic, num_resamples, _CONFIDENCE)
+
+
+def _over_photographs(key, values, statistic, num_resamples, confidence):
     from scipy import stats
 
+    draw = _generator(key)
     values = np.asarray(values, np.float64)
     values = values[np.isfinite(values)]
     if not values.size:
         return Interval(np.nan, np.nan, np.nan)
     estimate = float(statistic(values))
-    if np.ptp(values) == 0 and values.size > 2:
-        return Interval(estimate, estimate, estimate)
-    if values.size < 3:
+    if values.size < 3 or np.ptp(values) == 0:
         return Interval(estimate, np.nan, np.nan)
-    found = stats.bootstrap(
-        (values,), statistic, n_resamples=num_resamples, confidence_level=_CONFIDENCE, rng=_generator(key)
-    )
+    level = _raised(confidence, values.size)
+    found = stats.bootstrap((values,), statistic, n_resamples=num_resamples, confidence_level=level, rng=draw)
     return Interval(estimate, float(found.confidence_interval.low), float(found.confidence_interval.high))
 
 
-def over_restarts(key: jax.Array, pairs: Sequence[np.ndarray], *, num_resamples: int = 999) -> Interval:
-    """The mean over pairs of different restarts, and its 95 % interval over restarts, photographs as they are.
+def _raised(confidence, count):
+    """The level at which percentiles of resampled means are as far apart as Student's interval."""
+    from scipy import stats
+
+    student = stats.t.ppf((1 + confidence) / 2, count - 1)
+    return float(2 * stats.norm.cdf(student * np.sqrt(count / (count - 1))) - 1)
+
+
+def over_restarts(key: jax.Array, samples: Sequence[np.ndarray], *, num_resamples: int = 999) -> Interval:
+    """The mean over restarts, or over pairs of them, and its 95 % interval over restarts, photographs as they are.
 
     Restarts are drawn anew within each photograph, with replacement, and their pairs follow; a restart drawn twice is
-    no pair with itself, and a draw of one restart throughout is drawn again. The percentiles of the resampled means are
-    the interval. Of ten normal restarts of four photographs it held the truth in nine cases of ten; with fewer
-    restarts it is narrower still.
+    no pair with itself. The percentiles of the resampled means are the interval, at the level of `over_photographs`
+    with the number of all restarts. For the pairs of eight normal restarts of four photographs it holds the truth in
+    95 % of cases, of three in 92.
 
     Args:
       key: random key of the resampling.
-      pairs: for each photograph `[R, R]`, such as the distances of its restarts, with as many as it has; a restart
-        whose row is not finite is left out.
+      samples: for each photograph `[R]`, a number of each restart, such as its error, or `[R, R]`, one of each pair,
+        such as their distance, with as many restarts as it has; one that is not finite, or whose row is not, is left
+        out.
       num_resamples: how many.
 
     Returns:
-      An `Interval`; NaN ends if a photograph has fewer than three restarts that are finite. One with fewer than two
-      says nothing, and is left out.
+      An `Interval`; NaN ends if a photograph has fewer than three restarts that are finite, or if all are equal. One
+      with fewer than two says nothing, and is left out.
 
     Raises:
       ValueError: another shape.
+      TypeError: not a random key.
+
+    Source: Efron & Tibshirani, "An introduction to the bootstrap", 1993, chapter 13, as scipy has it.
 
     >>> gaps = np.abs(np.subtract.outer(np.arange(6.0), np.arange(6.0)))
     >>> found = over_restarts(jax.random.key(0), [gaps])
     >>> found.low < found.estimate < found.high
     True
     """
-    known = []
-    for square in pairs:
-        square = np.array(square, np.float64)
-        if square.ndim != 2 or square.shape[0] != square.shape[1]:
-            raise ValueError(f"Pairs of a photograph have the shape [R, R]; got {square.shape}.")
-        np.fill_diagonal(square, 0)
-        good = np.isfinite(square).sum(axis=1) > 1  # a lost restart has its own zero alone
-        if good.sum() > 1:
-            known.append(square[np.ix_(good, good)])
+    from scipy import stats
+
+    draw, known = _generator(key), [sample for sample in map(_finite_restarts, samples) if len(sample) > 1]
     if not known:
         return Interval(np.nan, np.nan, np.nan)
-    draw = _generator(key)
 
-    def mean(choose):
-        means = []
-        for square in known:
-            chosen = choose(len(square))
-            apart = chosen[:, None] != chosen
-            means.append(square[np.ix_(chosen, chosen)][apart].mean())
-        return float(np.mean(means))
+    def mean(*chosen):
+        means = [_mean(sample, which) for sample, which in zip(known, chosen, strict=True)]
+        means = [each for each in means if each is not None]
+        return float(np.mean(means)) if means else estimate
 
-    def again(count):
-        while True:
-            chosen = draw.integers(count, size=count)
-            if np.ptp(chosen):
-                return chosen
-
-    estimate = mean(np.arange)
-    if min(map(len, known)) < 3:
+    counts = [np.arange(len(sample)) for sample in known]
+    estimate = mean(*counts)
+    told = [sample if sample.ndim == 1 else sample[np.triu_indices(len(sample), 1)] for sample in known]
+    if min(map(len, known)) < 3 or all(np.ptp(each) == 0 for each in told):
         return Interval(estimate, np.nan, np.nan)
-    resampled = [mean(again) for _ in range(num_resamples)]
-    low, high = np.quantile(resampled, [(1 - _CONFIDENCE) / 2, (1 + _CONFIDENCE) / 2])
-    return Interval(estimate, float(low), float(high))
+    found = stats.bootstrap(
+        counts,
+        mean,
+        n_resamples=num_resamples,
+        vectorized=False,
+        method="percentile",
+        confidence_level=_raised(_CONFIDENCE, sum(map(len, known))),
+        rng=draw,
+    )
+    return Interval(estimate, float(found.confidence_interval.low), float(found.confidence_interval.high))
+
+
+def _finite_restarts(sample):
+    """Those of a photograph's restarts, or pairs of them, that are finite."""
+    sample = np.array(sample, np.float64)
+    if sample.ndim == 1:
+        return sample[np.isfinite(sample)]
+    if sample.ndim != 2 or sample.shape[0] != sample.shape[1]:
+        raise ValueError(f"The restarts of a photograph have the shape [R], or [R, R] for pairs; got {sample.shape}.")
+    np.fill_diagonal(sample, 0)
+    good = np.isfinite(sample).sum(axis=1) > 1  # a lost restart has its own zero alone
+    return sample[np.ix_(good, good)]
+
+
+def _mean(sample, chosen):
+    """Over the restarts drawn, or over their pairs; None if one restart was drawn throughout, which makes no pair."""
+    if sample.ndim == 1:
+        return sample[chosen].mean()
+    apart = chosen[:, None] != chosen
+    return sample[np.ix_(chosen, chosen)][apart].mean() if apart.any() else None
 
 
 class Comparison(NamedTuple):
     """Differences of paired values, one for each name.
 
     Attributes:
-      difference: `{name: Interval}`, first less second, over photographs.
+      difference: `{name: Interval}`, first less second, over photographs, the level raised by Bonferroni: 95 % that
+        all of them hold.
       p_value: `{name: p}` that the mean difference is zero, corrected for how many were compared.
     """
 
@@ -142,14 +180,15 @@ def compare(key: jax.Array, first: Mapping[str, np.ndarray], second: Mapping[str
       second: the same names and photographs.
 
     Returns:
-      A `Comparison`; the p-values are of the sign-flip permutation test of the mean, exact for few photographs.
+      A `Comparison`; the p-values are of the sign-flip permutation test of the mean, exact for few photographs, which
+      takes differences to lie alike on both sides of zero if there is none on the mean.
 
     Raises:
       ValueError: other names, or another number of photographs.
+      TypeError: not a random key.
 
     Source: Holm, "A simple sequentially rejective multiple test procedure", 1979.
 
-    >>> rng = np.random.default_rng(0)
     >>> rng, nothing = np.random.default_rng(0), {"a": np.zeros(12), "b": np.zeros(12)}
     >>> found = compare(jax.random.key(0), {"a": rng.normal(1, 0.1, 12), "b": rng.normal(size=12)}, nothing)
     >>> found.p_value["a"] < 0.01 < found.p_value["b"]
@@ -166,7 +205,7 @@ def compare(key: jax.Array, first: Mapping[str, np.ndarray], second: Mapping[str
             raise ValueError(f"{name} has {ours.shape} and {theirs.shape} photographs; give as many, in one order.")
         gaps = (ours - theirs)[np.isfinite(ours - theirs)]
         mine = jax.random.fold_in(key, i)
-        intervals[name] = over_photographs(mine, gaps)
+        intervals[name] = _over_photographs(mine, gaps, np.mean, 9999, 1 - (1 - _CONFIDENCE) / len(first))
         values[name] = 1.0
         if gaps.size > 1 and np.any(gaps):
             test = stats.permutation_test((gaps,), np.mean, permutation_type="samples", rng=_generator(mine))

@@ -12,8 +12,6 @@ import numpy as np
 
 from invert_jax import checks, metrics, pyramid
 
-_TAPS = np.array([1, 4, 6, 4, 1], np.float32) / 16
-
 
 class Diversity(NamedTuple):
     """How different R images are from each other.
@@ -48,20 +46,25 @@ class Spread(NamedTuple):
 def diversity(images, *, num_levels: int = 6, resolution: float = 0.5) -> Diversity:
     """How different the images of one code are: in pixels, in structure, band by band, and how many they amount to.
 
-    The effective number is `1 + (sum_i l_i)^2 / sum_i l_i^2`, the `l_i` being the eigenvalues of the Gram matrix of the
-    images about their mean: 1 for images that are all the same, R for R images each as far from every other. R images
-    drawn alike from d directions have about `1 + d R / (d + R)`, so it grows with R until R is many times d.
+    The effective number is `1 + (sum_i l_i)^2 / sum_i (l_i + e)^2`, the `l_i` being the R - 1 eigenvalues of the Gram
+    matrix of the images about their mean, and `e = H W C resolution^2`: the participation ratio, 1 for images that are
+    all the same, R for R images each as far from every other, and between them where they differ by about the
+    resolution. R images drawn alike from d directions have about `1 + d R / (d + R)`, so it grows with R until R is
+    many times d, and says no more than R where d is large.
 
     Args:
       images: `[R, H, W, C]`, two or more, 0..255; those of the restarts that are finite.
       num_levels: K, bands of the Laplacian pyramid, the last being what is left.
-      resolution: images that are closer to their mean than this, in gray levels, root mean square, are the same.
+      resolution: how far from each other, in gray levels, root mean square, images must be to count as different.
 
     Returns:
       A `Diversity`.
 
     Raises:
       ValueError: not R images, fewer than two, or some not finite.
+
+    Source: the participation ratio of Gao et al., "A theory of multineuronal dimensionality, dynamics and measurement",
+    2017, of restarts in place of neurons.
 
     >>> black, white = np.zeros((16, 16, 1)), np.full((16, 16, 1), 255.0)
     >>> found = diversity(np.stack([black, white, white]))
@@ -70,13 +73,13 @@ def diversity(images, *, num_levels: int = 6, resolution: float = 0.5) -> Divers
     """
     images = _restarts(images)
     centered = (images - images.mean(0)).reshape(len(images), -1)
-    values = np.linalg.eigvalsh(centered @ centered.T)
-    same = np.sqrt(np.mean(centered**2)) < resolution
+    values = np.maximum(np.linalg.eigvalsh(centered @ centered.T)[1:], 0).astype(np.float64)
+    floor = np.sum((values + resolution**2 * images[0].size) ** 2)
     return Diversity(
         distance=distances(images),
         ssim=_ssim(images),
         bands=np.stack([distances(band) for band in _bands(images, num_levels)]),
-        effective_number=1.0 if same else float(1 + values.sum() ** 2 / np.sum(values**2)),
+        effective_number=float(1 + values.sum() ** 2 / floor) if floor else 1.0,
     )
 
 
@@ -121,11 +124,12 @@ def percentile(distance, null) -> np.ndarray:
     """Where distances lie among those of a null: 0 below all of them, 0.5 in their middle, 1 above all.
 
     Args:
-      distance: any shape.
+      distance: any shape; NaN has no place, and stays NaN.
       null: distances of what is known, such as those between the codes of different photographs.
 
     Returns:
-      Fractions, of the shape of `distance`; what equals some of the null counts as half above them.
+      Fractions, of the shape of `distance`; what equals some of the null counts as half above them, but no distance at
+      all is 0, even in a null that holds such (HOG does not feel that a picture is darker).
 
     Raises:
       ValueError: an empty null, or one that is not finite.
@@ -135,9 +139,12 @@ def percentile(distance, null) -> np.ndarray:
     """
     null = np.sort(np.asarray(null, np.float64).ravel())
     if not null.size or not np.isfinite(null).all():
-        raise ValueError(f"A null needs finite distances, one or more; got {null.size}, {np.isnan(null).sum()} NaN.")
+        lost = np.sum(~np.isfinite(null))
+        raise ValueError(f"A null needs finite distances, one or more; got {null.size}, {lost} of them not finite.")
+    distance = np.asarray(distance, np.float64)
     below, through = (np.searchsorted(null, distance, side=side) for side in ("left", "right"))
-    return (below + through) / (2 * null.size)
+    among = np.where(distance > 0, (below + through) / (2 * null.size), 0.0)
+    return np.where(np.isnan(distance), np.nan, among)[()]
 
 
 def photographs_null(codes) -> np.ndarray:
@@ -149,9 +156,14 @@ def photographs_null(codes) -> np.ndarray:
     Returns:
       `[P (P - 1) / 2]`, root mean square distances.
 
+    Raises:
+      ValueError: fewer than two photographs.
+
     >>> photographs_null(np.array([[0.0], [1.0], [3.0]])).tolist()
     [1.0, 3.0, 2.0]
     """
+    if len(codes) < 2:
+        raise ValueError(f"The null of different images needs two photographs or more; got {len(codes)}.")
     return distances(codes)[np.triu_indices(len(codes), 1)]
 
 
@@ -166,15 +178,20 @@ def perturbations(key: jax.Array, image) -> dict[str, np.ndarray]:
       `{name: image}`: moved by a pixel and by four along either axis, the edge repeated; blurred once by the 5 taps of
       Burt & Adelson; with noise of 5 gray levels; 10 gray levels darker and lighter.
 
+    Raises:
+      ValueError: not an image.
+      TypeError: not a random key.
+
     >>> sorted(perturbations(jax.random.key(0), np.zeros((8, 8, 1))))[:3]
     ['blurred', 'darker', 'lighter']
     """
+    checks.require_key(key)
     checks.require_image(image, what="perturbation")
     image = np.asarray(image, np.float32)
     height, width = image.shape[:2]
     padded = np.pad(image, ((2, 2), (2, 2), (0, 0)), mode="edge")
-    blurred = np.sum([tap * padded[i : i + height] for i, tap in enumerate(_TAPS)], axis=0)
-    blurred = np.sum([tap * blurred[:, i : i + width] for i, tap in enumerate(_TAPS)], axis=0)
+    blurred = np.sum([tap * padded[i : i + height] for i, tap in enumerate(pyramid.KERNEL)], axis=0)
+    blurred = np.sum([tap * blurred[:, i : i + width] for i, tap in enumerate(pyramid.KERNEL)], axis=0)
     moved = {
         f"moved {'down' if axis == 0 else 'right'} {by}": np.take(
             image, np.maximum(np.arange(image.shape[axis]) - by, 0), axis
@@ -213,8 +230,8 @@ def rank_correlation(codes, target) -> np.ndarray:
         return ranks @ target / np.sqrt(np.sum(ranks**2, axis=1) * np.sum(target**2))
 
 
-def same_classes(scores, target, *, count: int) -> np.ndarray:
-    """The share of the target's `count` best classes that are among each code's: `count = 1` asks for the same class.
+def class_kept(scores, target, *, count: int) -> np.ndarray:
+    """Whether the target's best class is among each code's `count` best, as in top-1 and top-5 accuracy.
 
     Args:
       scores: `[R, F...]`, such as fc8 of the restarts.
@@ -222,21 +239,23 @@ def same_classes(scores, target, *, count: int) -> np.ndarray:
       count: how many classes.
 
     Returns:
-      `[R]`, fractions.
+      `[R]`, 1 or 0; NaN for scores that are not finite.
 
     Raises:
-      ValueError: more classes than there are.
+      ValueError: scores and target of different shapes, or more classes than there are.
 
-    >>> same_classes(np.array([[0.1, 0.9, 0.5]]), np.array([0.2, 0.8, 0.1]), count=2).tolist()
-    [0.5]
+    >>> class_kept(np.array([[0.9, 0.8, 0.5]]), np.array([0.2, 0.8, 0.1]), count=2).tolist()
+    [1.0]
     """
     checks.require_count(count, "count")
-    scores, target = np.asarray(scores).reshape(len(scores), -1), np.asarray(target).ravel()
+    scores, target = np.asarray(scores), np.asarray(target)
+    if scores.shape[1:] != target.shape:
+        raise ValueError(f"The scores have shape {scores.shape}, R codes of the target's shape {target.shape} are due.")
+    scores, target = scores.reshape(len(scores), -1), target.ravel()
     if count > target.size:
         raise ValueError(f"The {count} best of {target.size} classes are asked for; give a count that is no larger.")
-    best = np.argsort(-target, kind="stable")[:count]
     theirs = np.argsort(-scores, axis=1, kind="stable")[:, :count]
-    return np.mean(np.isin(theirs, best), axis=1)
+    return np.where(np.isfinite(scores).all(axis=1), np.any(theirs == np.argmax(target), axis=1), np.nan)
 
 
 def _restarts(images):

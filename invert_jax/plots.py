@@ -194,7 +194,7 @@ def curves(
     x_label: str = "",
     y_label: str = "",
 ) -> np.ndarray:
-    """Values against numbers, on a scale of powers of two, or against names; with their intervals as bands.
+    """Values against numbers, on a scale of powers of two, or against names; with their intervals as bands and bars.
 
     Values that are not finite leave gaps.
 
@@ -231,6 +231,7 @@ def curves(
         if intervals and name in intervals:
             low, high = np.asarray(intervals[name], np.float64).T
             axes.fill_between(places, low, high, color=color, alpha=0.18, linewidth=0)
+            axes.vlines(places, low, high, color=color, linewidth=1)  # of a place between gaps, too
     if named:
         axes.set_xticks(places, [_escaped(str(name)) for name in x], rotation=45, ha="right")
     else:

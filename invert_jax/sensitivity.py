@@ -50,7 +50,7 @@ def directions(
     Eigenvectors of `A = J^T m J` by scipy's implicitly restarted Lanczos method (ARPACK), `A v` being one forward- and
     one reverse-mode derivative. The least sensitive are the largest of `max - A`. Of all directions these are fine
     noise for almost every network; `num_frequencies` looks among smooth ones alone. Where more directions have no
-    effect at all than are asked for, which of them come back is up to the key.
+    effect at all than are asked for, which of them come back is up to the key; so it is where none has any.
 
     Args:
       key: random key of the solver's start.
@@ -68,6 +68,9 @@ def directions(
 
     Raises:
       ValueError: an image or mask that does not fit, a count out of range, or nothing that converged.
+      TypeError: not a random key.
+
+    Source: Lehoucq, Sorensen & Yang, "ARPACK users' guide", 1998, as scipy has it.
 
     >>> from invert_jax import representations
     >>> double = representations.from_function(lambda _, image: image[:2] * jnp.array([3.0, 2.0])[:, None, None])
@@ -119,8 +122,11 @@ def directions(
         return found[0][::-1], found[1].T[::-1]
 
     start = np.asarray(jax.random.normal(key, (size,)))
-    top = max(float(largest(gram, 1)[0][0]), 1e-30)
-    if least:
+    felt = np.any(gram(start))  # ARPACK has nothing to say of a matrix that is zero
+    top = max(float(largest(gram, 1)[0][0]), 1e-30) if felt else 1.0
+    if not felt:
+        vectors = np.linalg.qr(np.asarray(jax.random.normal(key, (size, count))))[0].T
+    elif least:
         _, vectors = largest(lambda vector: 1.01 * top * vector.ravel() - gram(vector).ravel(), count)
     else:
         _, vectors = largest(lambda vector: gram(vector).ravel(), count)

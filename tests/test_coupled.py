@@ -48,6 +48,21 @@ def test_repulsion_goes_into_the_null_space(rng):
     assert found.image.min() >= 0 and found.image.max() <= 255
 
 
+def test_restarts_that_are_exact_have_room_in_an_oblique_null_space(rng):
+    """Of a random linear code of half the pixels: errors are all rounding, and the null space is not of pixels."""
+    matrix = np.linalg.qr(rng.normal(size=(64, 32)))[0].T.astype(np.float32)
+    oblique = ij.from_function(lambda params, image: params @ image.ravel(), jnp.asarray(matrix))
+    photograph = np.float32(rng.uniform(100, 150, (8, 8, 1)))
+    unseen = np.eye(64) - matrix.T @ matrix
+    images = photograph + np.float32(rng.normal(0, 2, (3, 64)) @ unseen).reshape(3, 8, 8, 1)
+    found = coupled.repel(oblique, oblique(photograph), images)
+    assert max(errors(oblique, images, oblique(photograph))) < 1e-5
+    np.testing.assert_allclose(found.bound, 1e-4)
+    assert found.within.all() and found.after > 20 * found.before
+    change = (found.image - images).reshape(3, 64)
+    assert np.linalg.norm(change @ matrix.T, axis=1).max() < 0.01 * np.linalg.norm(change, axis=1).min()
+
+
 def test_a_code_that_holds_everything_leaves_no_more_room_than_the_bound():
     photograph = np.full((6, 6, 1), 100.0, np.float32)
     images = photograph + np.float32([0, 0.5])[:, None, None, None]
@@ -130,6 +145,7 @@ def test_a_photograph_through_a_real_code():
         (dict(target=np.ones(3, np.float32)), "target has shape"),
         (dict(bound=0.1), "beyond the bound"),
         (dict(num_steps=0), "num_steps"),
+        (dict(images=np.full((2, 4, 4, 1), 50.0)), "Images 0 and 1 are equal"),
     ],
 )
 def test_refusals(arguments, said):

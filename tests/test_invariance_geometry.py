@@ -34,6 +34,18 @@ def test_geometry_of_a_shallow_layer(tmp_path, photographs):
     assert {path.stem for path in tmp_path.glob("*.png")} == {"repulsion", "path", "directions"}
     kept = [np.load(path) for path in (tmp_path / "inversions").glob("*.npz")]
     assert sum("coupled" in file.files for file in kept) == 2  # their files say so
+    assert row["free_distance"] > 1.3 * row["distance"]  # what the priors kept together
+    assert len(row["free_error"]) == 2 and row["free_error"] != row["error"]
+
+
+def test_geometry_of_hog(tmp_path, photographs):
+    arguments = [f"--images={photographs}", "--num_images=1", "--layers=hogb", "--num_restarts=2", "--num_steps=10"]
+    with pytest.MonkeyPatch.context() as patch:
+        recipe = ij.recipes.mahendran_vedaldi(lambda_tv=0.5, stages=((4e-3, 30),))
+        patch.setattr(ij.recipes, "shallow", lambda: recipe)
+        run_module("invariance_geometry", tmp_path, *arguments, "--gray_size=32")
+    (row,) = json.loads((tmp_path / "results.json").read_text())["rows"]
+    assert row["layer"] == "hogb" and all(row["pushed_within"]) and row["pushed_distance"] > row["distance"]
 
 
 def test_receptive_fields_in_effect(asked, tmp_path, photographs):

@@ -92,6 +92,17 @@ def test_what_has_not_converged_is_not_a_number(matrix, key, monkeypatch):
         sensitivity.directions(key, linear(matrix), np.zeros(SHAPE), max_iterations=7)
 
 
+@pytest.mark.parametrize("least", [False, True])
+def test_where_nothing_is_felt_every_gain_is_zero(least, key):
+    """HOG of a flat image, and a code that is constant."""
+    constant = ij.from_function(lambda _, image: jnp.ones(3))
+    for phi in (ij.hog(binning="bilinear"), constant):
+        found = sensitivity.directions(key, phi, np.full((16, 16, 1), 99.0), least=least, count=3)
+        np.testing.assert_array_equal(found.gain, 0)
+        flat = found.direction.reshape(3, -1)
+        np.testing.assert_allclose(flat @ flat.T, np.eye(3), atol=1e-5)
+
+
 def test_one_key_gives_the_same_directions(matrix, key):
     first, second = (sensitivity.directions(key, linear(matrix), np.zeros(SHAPE), count=2) for _ in range(2))
     np.testing.assert_array_equal(first.direction, second.direction)

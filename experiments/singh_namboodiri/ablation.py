@@ -8,6 +8,11 @@ that each choice was made for; each descent until every stage has converged or c
 and the relative one, as in Table 1, and the evaluations that it took.
 """
 
+import dataclasses
+import functools
+
+import jax
+import jax.numpy as jnp
 from absl import flags
 
 import invert_jax as ij
@@ -18,40 +23,82 @@ FLAGS = flags.FLAGS
 _BARE = {"lambda_tv": 0.0, "lambda_alpha": 0.0}
 
 
+def _with(**arguments):
+    """The recipe made with these arguments."""
+    return functools.partial(ij.recipes.laplacian_pyramid, **arguments)
+
+
 def _coarse(steps, *, share=1.0):
     """Coarse stages of this many steps, at this share of their rate."""
-    return {"coarse_stage": (share * ij.recipes.COARSE_RATE, steps)}
+    return _with(coarse_stage=(share * ij.recipes.COARSE_RATE, steps))
 
 
-def _slower(share):
+def _rates(share):
     """This share of every rate at pool5, whose coarse stages are of 30 steps."""
     fine = tuple((share * rate, steps, priors) for rate, steps, priors in ij.recipes.FINE_STAGES)
-    return {"fine_stages": fine, **_coarse(30, share=share)}
+    return functools.partial(_coarse(30, share=share), fine_stages=fine)
+
+
+def _priors(*shares):
+    """These shares of the priors in the fine stages."""
+    fine = ((rate, steps, share) for (rate, steps, _), share in zip(ij.recipes.FINE_STAGES, shares, strict=True))
+    return _with(fine_stages=tuple(fine))
+
+
+def _descent(times):
+    """Gradient descent with momentum in place of Adam, at this multiple of the rates."""
+
+    def of(layer):
+        recipe = ij.recipes.laplacian_pyramid(layer)
+        rates = tuple(times * rate for rate in recipe.rates)
+        return dataclasses.replace(recipe, rates=rates, optimizer=ij.optimizers.momentum_descent)
+
+    return of
+
+
+def _from_noise(deviation):
+    """I_pre begins as normal noise of this standard deviation."""
+
+    def of(layer):
+        recipe = ij.recipes.laplacian_pyramid(layer)
+        start = functools.partial(_noise, deviation)
+        return dataclasses.replace(recipe, parameterization=recipe.parameterization._replace(init=start))
+
+    return of
+
+
+def _noise(deviation, key, image_shape):
+    return deviation * jax.random.normal(key, image_shape, jnp.float32)
 
 
 ABLATIONS = {
     "norm1": {
-        "no coarse stages": {"num_levels": 1},
+        "no coarse stages": _with(num_levels=1),
         "coarse stages of 10 steps": _coarse(10),
         "coarse stages of 30 steps": _coarse(30),
-        "tolerance 0.003": {"tolerance": 0.003},
+        "tolerance 0.003": _with(tolerance=0.003),
+        "momentum, rates times 100": _descent(100),
+        "momentum, rates times 1000": _descent(1000),
+        "momentum, rates times 10000": _descent(10000),
     },
-    "pool2": {"no alpha-norm": {"lambda_alpha": 0.0}},
-    "relu5": {"patience 20": {"patience": 20}},
+    "pool2": {"no alpha-norm": _with(lambda_alpha=0.0)},
+    "relu5": {"patience 20": _with(patience=20), "from noise of 6": _from_noise(6.0)},
     "pool5": {
-        "rates from 0.03": _slower(0.3),
-        "rates from 0.01": _slower(0.1),
-        "no priors": _BARE,
-        "no coarse stages": {"num_levels": 1},
-        "no coarse stages, no priors": {"num_levels": 1, **_BARE},
+        "rates from 0.03": _rates(0.3),
+        "rates from 0.01": _rates(0.1),
+        "no priors": _with(**_BARE),
+        "priors until the last stage": _priors(1.0, 1.0, 1.0, 0.0),
+        "no coarse stages": _with(num_levels=1),
+        "no coarse stages, no priors": _with(num_levels=1, **_BARE),
         "coarse stages of 100 steps": _coarse(100),
-        "patience 20": {"patience": 20},
-        "no compactness": {"lambda_compactness": 0.0},
+        "patience 20": _with(patience=20),
+        "patience 100": _with(patience=100),
+        "no compactness": _with(lambda_compactness=0.0),
     },
-    "fc6": {"coarse stages of 100 steps": _coarse(100)},
-    "relu7": {"patience 40": {"patience": 40}, "every step": {"tolerance": None}},
+    "fc6": {"coarse stages of 100 steps": _coarse(100), "patience 100": _with(patience=100)},
+    "relu7": {"patience 40": _with(patience=40), "every step": _with(tolerance=None)},
 }
-"""What is made otherwise, by layer: arguments of `recipes.laplacian_pyramid`."""
+"""What is made otherwise, by layer: a function from the layer to its recipe."""
 
 
 def _define_flags():
@@ -72,10 +119,9 @@ def main() -> None:
     for layer in FLAGS.layers:
         representation = reproduction.alexnet(layer)
         tiles, labels = [images[0]], [photographs[0].name]
-        for choice, changes in {"as it is": {}, **ABLATIONS[layer]}.items():
-            recipe = ij.recipes.laplacian_pyramid(layer, **changes)
+        for choice, recipe in {"as it is": ij.recipes.laplacian_pyramid, **ABLATIONS[layer]}.items():
             found = kept.inversions(
-                workdir, representation, recipe, images, description=f"{layer}, {choice}", chunk_size=1
+                workdir, representation, recipe(layer), images, description=f"{layer}, {choice}", chunk_size=1
             )
             measured = reproduction.measures(representation, found, images, scale_by)
             rows.append({"layer": layer, "choice": choice, **measured})

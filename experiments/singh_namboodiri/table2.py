@@ -7,7 +7,7 @@ Ten photographs take three minutes on two CPU cores.
 SIFT of 16 x 16 patches, 8 pixels apart, of photographs of 128 x 128 (`ij.patch_sift`), inverted by
 `recipes.laplacian_pyramid()`, without compactness as in the paper. The error is the text's, normalized by the mean
 distance between the codes of --num_scale_images photographs. The paper: gray 4.5 %, color 3.2 %, and pictures much like
-the photographs. Ours, on 10 ImageNet photographs: gray 1.3 ± 0.6 %, color 1.3 ± 0.7 %.
+the photographs. Ours, on 10 ImageNet photographs: gray 1.2 ± 0.6 %, color 1.3 ± 0.7 %.
 """
 
 from absl import flags
