@@ -57,8 +57,8 @@ def main() -> None:
     if sweep.num_restarts < 2 or min(len(problem.images) for problem in sweep.problems) < 3:
         raise ValueError("Diversity needs --num_restarts of two or more, intervals --num_images of three or more.")
     workdir = common.make_workdir(FLAGS.workdir)
-    results = _results(sweep, workdir)
     against = None if FLAGS.against is None else _other(sweep)
+    results = _results(sweep, workdir)
     key = jax.random.key(FLAGS.seed)
 
     records, nulls = {}, {}
@@ -88,7 +88,9 @@ def main() -> None:
             "images": list(sweep.problems[0].images),
             "num_restarts": results.manifest["num_restarts"],
             "problems": summary,
-            "photographs": records,
+            "photographs": {
+                name: [restart_statistics.means_of(record) for record in each] for name, each in records.items()
+            },
             "steps": steps,
             "trend": trend,
             "comparisons": comparisons,
@@ -176,8 +178,8 @@ def _means(records, measure):
 def _between_recipes(key, records, sweep):
     """Errors and distances by each further recipe less those by the first, what was inverted with both."""
     first, *further = FLAGS.recipes
-    kinds = {problem.name.partition("-")[0] for problem in sweep.problems}
-    measured = [(kind, measure) for kind in sorted(kinds) for measure in _COMPARED]
+    kinds = dict.fromkeys(problem.name.partition("-")[0] for problem in sweep.problems)
+    measured = [(kind, measure) for kind in kinds for measure in _COMPARED]
     return {
         f"{recipe} less {first}": _compared(
             key,
@@ -202,8 +204,12 @@ def _other(sweep):
             )
     for problem in sweep.problems:
         for name in problem.images:
-            if (problem.name, name) not in other:
-                raise ValueError(f"{FLAGS.against} has no restarts of {problem.name}, {name} yet; finish it first.")
+            there = len(other.errors(problem.name, name)[0]) if (problem.name, name) in other else 0
+            if there < other.manifest["num_restarts"]:
+                raise ValueError(
+                    f"{FLAGS.against} has {there} of {other.manifest['num_restarts']} restarts of {problem.name}, "
+                    f"{name}; finish it first."
+                )
     return other
 
 
@@ -275,7 +281,8 @@ def _ends(interval):
 
 
 def _said(interval, digits):
-    return "{:.{d}f} [{:.{d}f}, {:.{d}f}]".format(*interval, d=digits)
+    known = "[{:.{d}f}, {:.{d}f}]".format(*interval[1:], d=digits) if np.isfinite(interval.low) else "[-]"
+    return f"{interval.estimate:.{digits}f} {known}"
 
 
 def _pictures(summary, chains):

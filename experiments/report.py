@@ -28,6 +28,7 @@ FLAGS = flags.FLAGS
 _SHOWN = 8  # restarts of a photograph
 _NUM_SHOWN = 60  # pairs of photograph and code
 _QUALITY = 85  # of pictures; plots lose nothing
+_LARGEST = 16383  # pixels along a side of WebP
 
 
 class _Measurement(NamedTuple):
@@ -62,9 +63,9 @@ _MEASUREMENTS = {
     "geometry": _Measurement(
         "invariance_geometry",
         "Width, ways and tangent",
-        "Restarts of their own, by the same recipe: pushed apart, each at no more error than it had; strung together "
-        "at nearly the same code; and what a restart's code feels most and least, the code's change by gray level. "
-        "Pushed and strung ones are coupled, no sample.",
+        "Restarts of their own, by the paper's recipe: pushed apart, each at no more error than it had; beside them "
+        "restarts by the recipe without its priors; strung together at nearly the same code; and what a restart's "
+        "code feels most and least, the code's change by gray level. Pushed and strung ones are coupled, no sample.",
         {
             "repulsion": "Restarts, the same pushed apart at no more error, and restarts without priors",
             "path": "From one restart to another, straight and at nearly the same code, with the errors along it",
@@ -111,13 +112,15 @@ def write_page(workdir: pathlib.Path, *, num_shown: int = _NUM_SHOWN) -> None:
         for folder, each in _MEASUREMENTS.items()
         if (workdir / folder / "table.md").exists()
     ]
-    most = max(1, num_shown // len(order))
+    most = max(1, num_shown // len(results.problems))
     sections = [*measured, *(_problem(workdir, results, name, most) for name in order)]
     page = environment.get_template("report.html.jinja").render(
         title=f"Which images have the same code? {workdir.name}",
         summary=_summary(results, told),
         sections=sections,
-        commands="\n".join([*_command("sample_invariances", told), f"python -m experiments.report {_quoted(workdir)}"]),
+        commands="\n".join(
+            [*_command("sample_invariances", told), f"python -m experiments.report {shlex.quote(str(workdir))}"]
+        ),
         settings=[(name, value) for name, value in settings.items() if name.partition(": ")[0] not in order],
     )
     common.write_text(workdir / "report.html", page)
@@ -146,10 +149,6 @@ def _summary(results, told):
         f"finite. Each began at its own noise and descended until it had the photograph's code as nearly as it could; "
         f"what restarts share, the code holds, and where they differ, it does not care.{made}"
     )
-
-
-def _quoted(path):
-    return shlex.quote(str(path))
 
 
 def _command(runner, told):
@@ -263,9 +262,10 @@ def _maps(problem, name, found, images):
 def _picture(image, alt, caption, *, plot=False):
     """An image as the page holds it: its bytes in the address."""
     picture, stream = Image.fromarray(ij.figures.display(image)), io.BytesIO()
-    picture.save(stream, format="WEBP", lossless=plot, quality=_QUALITY)
+    kind = "webp" if max(picture.size) <= _LARGEST else "jpeg"
+    picture.save(stream, format=kind, lossless=plot, quality=_QUALITY)
     return {
-        "source": f"data:image/webp;base64,{base64.b64encode(stream.getvalue()).decode()}",
+        "source": f"data:image/{kind};base64,{base64.b64encode(stream.getvalue()).decode()}",
         "alt": alt,
         "caption": caption,
         "width": picture.width,

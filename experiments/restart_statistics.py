@@ -121,6 +121,12 @@ def mean_over(values: np.ndarray) -> float:
     return reproduction.mean_of(values[~np.eye(len(values), dtype=bool)] if pairs else values)
 
 
+def means_of(record: dict[str, Any]) -> dict[str, Any]:
+    """A record with the mean in place of each number of pairs, which are many."""
+    pairs = {name: mean_over(record[name]) for name in _OF_PAIRS}
+    return {**record, **pairs, "bands": [mean_over(band) for band in record["bands"]]}
+
+
 def summary_of(key: jax.Array, records: list[dict[str, Any]]) -> dict[str, Any]:
     """Each number of a problem with its interval over photographs, and those of restarts with that over restarts."""
 

@@ -64,7 +64,8 @@ def repel(
 
     Climbs the mean over pairs of `|x_r - x_s|`, root mean square, in steps of a fixed length that falls to zero. Where
     an image's error is near its bound, the part of the step that would raise it is taken away; where it is beyond, a
-    Newton step on the error brings it back. What is returned is the widest set on the way that was within.
+    Newton step on the error brings it back. What is returned is the widest set on the way that was within. Priors do
+    not hold the images: some of the width is what those kept together.
 
     Args:
       representation: Phi.
@@ -75,8 +76,6 @@ def repel(
       mask: boolean `[F...]`, the neurons that count.
       num_steps: how many.
       rate: length of the first step, gray levels, root mean square.
-
-    Natural-image priors do not hold the images: some of the width is what those kept together.
 
     Returns:
       A `Coupled`; `before` and `after` are mean distances of pairs.

@@ -49,13 +49,14 @@ def diversity(images, *, num_levels: int = 6, resolution: float = 0.5) -> Divers
     The effective number is `1 + (sum_i l_i)^2 / sum_i (l_i + e)^2`, the `l_i` being the R - 1 eigenvalues of the Gram
     matrix of the images about their mean, and `e = H W C resolution^2`: the participation ratio, 1 for images that are
     all the same, R for R images each as far from every other, and between them where they differ by about the
-    resolution. R images drawn alike from d directions have about `1 + d R / (d + R)`, so it grows with R until R is
-    many times d, and says no more than R where d is large.
+    resolution. R images drawn alike from d directions have about `1 + d (R - 1) / (d + R)`, so it grows with R until R
+    is many times d, and says no more than R where d is large.
 
     Args:
       images: `[R, H, W, C]`, two or more, 0..255; those of the restarts that are finite.
       num_levels: K, bands of the Laplacian pyramid, the last being what is left.
-      resolution: how far from each other, in gray levels, root mean square, images must be to count as different.
+      resolution: differences that do not count, in gray levels, root mean square: images that lie 2.2 times as far
+        from each other count half, ten times as far in full.
 
     Returns:
       A `Diversity`.
@@ -95,6 +96,8 @@ def distances(arrays) -> np.ndarray:
     >>> distances(np.array([[0.0, 0.0], [3.0, 3.0]])).tolist()
     [[0.0, 3.0], [3.0, 0.0]]
     """
+    if not len(arrays):
+        return np.zeros((0, 0))
     flat = np.asarray(arrays, np.float32).reshape(len(arrays), -1)
     return np.stack([np.sqrt(np.mean((flat - row) ** 2, axis=1, dtype=np.float64)) for row in flat])
 

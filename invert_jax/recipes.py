@@ -107,14 +107,14 @@ def shallow(*, lambda_tv: float = 5.0) -> Recipe:
     return mahendran_vedaldi(lambda_tv=lambda_tv, stages=SHALLOW_STAGES)
 
 
-COARSE_RATE = 0.1
-"""Rate of the pyramid's stages that hide something, of I_pre: a unit is 64 gray levels."""
+COARSE_STAGE = (0.1, 100)
+"""(rate, steps at most) of the pyramid's stages that hide something; rates are of I_pre, a unit is 64 gray levels."""
 
 FINE_STAGES = ((0.1, 300, 1.0), (0.1, 300, 0.1), (0.03, 300, 0.01), (0.01, 300, 0.0))
 """(rate, steps at most, share of the priors) of the pyramid's last stages, which show everything."""
 
 _LAMBDA_COMPACTNESS = (0.001, 8), (0.01, 4), (0.1, 4), (1.0, 4)  # section 5: layers 1-8, 9-12, 13-16, the rest
-_COARSE_STEPS, _PATIENCE = ((100, 12), (30, 8)), ((20, 12), (40, 4), (100, 4))  # conv1..relu4, conv5..fc6, relu6..fc8
+_PATIENCE = (20, 12), (100, 8)  # conv1..relu4, conv5..fc8
 _adam = functools.partial(optax.adam, b2=0.99)
 
 
@@ -125,7 +125,7 @@ def laplacian_pyramid(
     lambda_compactness: float | None = None,
     lambda_tv: float | None = None,
     lambda_alpha: float | None = None,
-    coarse_stage: tuple[float, int] | None = None,
+    coarse_stage: tuple[float, int] = COARSE_STAGE,
     fine_stages: tuple[tuple[float, int, float], ...] = FINE_STAGES,
     tolerance: float | None = 0.01,
     patience: int | None = None,
@@ -162,13 +162,11 @@ def laplacian_pyramid(
       lambda_tv: weight of TV^2 where its share is 1: in the coarse stages and the first that shows everything; None is
         the one that Mahendran & Vedaldi give the layer, see `for_layer`, and 0.5 without a layer.
       lambda_alpha: weight of the alpha-norm, likewise; None is their balancing rule.
-      coarse_stage: `(rate, steps at most)` of each of the K - 1 stages that show coarse levels alone; None is 100 steps
-        for conv1..relu4 and without a layer, 30 for conv5..fc8.
+      coarse_stage: `(rate, steps at most)` of each of the K - 1 stages that show coarse levels alone.
       fine_stages: `(rate, steps at most, share of the priors)` of the stages that show everything, one after the other.
       tolerance: a stage has converged when `patience` steps lowered the mean energy by less than this fraction of it;
         None makes every step.
-      patience: how many steps that is; None is 20 for conv1..relu4 and without a layer, 40 for conv5..fc6, 100 for
-        relu6..fc8.
+      patience: how many steps that is; None is 20 for conv1..relu4 and without a layer, 100 for conv5..fc8.
 
     Returns:
       A `Recipe`.
@@ -185,14 +183,12 @@ def laplacian_pyramid(
         raise ValueError(
             f"fine_stages is {fine_stages!r}; give (rate, steps, share of the priors) of each, one or more."
         )
-    if coarse_stage is not None and not _is_of(2, coarse_stage):
+    if not _is_of(2, coarse_stage):
         raise ValueError(f"coarse_stage is {coarse_stage!r}; give (rate, steps) of every stage that hides levels.")
     if lambda_compactness is None:
         lambda_compactness = 0.0 if layer is None else _of_layer(layer, _LAMBDA_COMPACTNESS)
     if lambda_tv is None:
         lambda_tv = 0.5 if layer is None else _of_layer(layer, _LAMBDA_TV)
-    if coarse_stage is None:
-        coarse_stage = COARSE_RATE, _of_layer(layer or "conv1", _COARSE_STEPS)
     if patience is None:
         patience = _of_layer(layer or "conv1", _PATIENCE)
     parameterization = parameterizations.switched_pyramid(num_levels=num_levels)
@@ -239,7 +235,7 @@ def default(representation_or_layer: Representation | str) -> Recipe:
       ValueError: an unknown layer.
 
     >>> default("fc8") == laplacian_pyramid("fc8"), default("fc8").num_steps
-    (True, 1350)
+    (True, 1700)
     """
     if isinstance(representation_or_layer, str):
         return laplacian_pyramid(representation_or_layer)

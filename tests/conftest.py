@@ -86,6 +86,17 @@ def three(tmp_path_factory):
     return small_sweeps.run(tmp_path_factory.mktemp("three"))
 
 
+@pytest.fixture(scope="session")
+def gray(tmp_path_factory):
+    """HOG and HOGb of three small photographs, swept and measured."""
+    from runners import GRAY_SWEEP, run_module
+
+    workdir = tmp_path_factory.mktemp("gray")
+    run_module("sample_invariances", workdir, *GRAY_SWEEP)
+    run_module("invariance_curves", workdir, *GRAY_SWEEP)
+    return workdir
+
+
 @pytest.fixture
 def kept():
     """How many restarts a runner has kept in a work folder."""

@@ -6,6 +6,8 @@ import json
 from absl import flags
 from absl.testing import flagsaver
 
+GRAY_SWEEP = ["--num_images=3", "--num_restarts=3", "--gray_size=32", "--representations=hog,hogb"]
+
 
 def module(paper, runner):
     return importlib.import_module(f"experiments.{paper}.{runner}")
@@ -44,3 +46,8 @@ def files(workdir):
         for path in workdir.rglob("*")
         if path.is_file()
     }
+
+
+def told(workdir):
+    """What invariance_curves has measured there."""
+    return json.loads((workdir / "invariance" / "results.json").read_text())

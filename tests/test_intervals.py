@@ -37,9 +37,31 @@ def test_intervals_over_restarts_hold_what_they_promise(rng, key):
         found = intervals.over_restarts(jax.random.fold_in(key, i), pairs, num_resamples=199)
         inside += found.low < expected < found.high
     assert inside / 100 >= 0.9
+    assert found.high - found.low < 0.3 * found.estimate  # not by being wide
     assert found.estimate == pytest.approx(np.sum(pairs) / (4 * 56))
     with pytest.raises(ValueError, match=r"shape \[R\], or \[R, R\] for pairs; got \(2, 3\)"):
         intervals.over_restarts(key, [np.zeros((2, 3))])
+
+
+@pytest.mark.parametrize(("count", "least"), [(3, 0.88), (8, 0.9)])
+def test_intervals_over_few_restarts_hold_their_mean(count, least, rng, key):
+    """Of four photographs that are far from each other, which is nothing to the restarts."""
+    inside, widths = 0, []
+    for i in range(150):
+        samples = [10.0 * photograph + rng.normal(size=count) for photograph in range(4)]
+        found = intervals.over_restarts(jax.random.fold_in(key, i), samples, num_resamples=199)
+        inside += found.low < 15 < found.high
+        widths.append(found.high - found.low)
+    student = stats.t.ppf(0.975, 4 * (count - 1)) / np.sqrt(4 * count)
+    assert inside / 150 > least and np.mean(widths) == pytest.approx(2 * student, rel=0.2)
+
+
+def test_a_photograph_of_which_one_restart_is_drawn_stays(rng, key):
+    """Pairs of three restarts, no two photographs alike: the interval is not of which photographs count."""
+    pairs = [scale * (1 - np.eye(3)) for scale in (5.0, 8, 10, 14, 20)]
+    pairs[0][0, 1] = pairs[0][1, 0] = 5.1
+    found = intervals.over_restarts(key, pairs)
+    assert found.high - found.low < 0.1
 
 
 def test_the_mean_of_restarts_varies_as_theirs_do_and_not_as_photographs_do(rng, key):
@@ -78,8 +100,9 @@ def test_comparison_is_exact_and_corrected(rng, key):
     assert found.p_value["a"] == found.p_value["b"] == pytest.approx(3 * 2 / 2**10)
     assert found.p_value["c"] > 0.9
     assert found.difference["b"].high < 0 < found.difference["a"].low
-    alone = intervals.compare(key, {"a": second["a"] + gaps["a"]}, {"a": second["a"]}).difference["a"]
-    assert found.difference["a"].low < alone.low < alone.high < found.difference["a"].high  # all three are to hold
+    few = {name: gaps["a"][:3] for name in "abcd"}
+    few = intervals.compare(key, few, {name: np.zeros(3) for name in few})
+    assert few.p_value["a"] == 1 and few.difference["a"].low == few.difference["b"].low > 0  # 0.25 four times
     with pytest.raises(ValueError, match="different names: c"):
         intervals.compare(key, gaps, {"a": gaps["a"], "b": gaps["b"]})
     with pytest.raises(ValueError, match="as many"):

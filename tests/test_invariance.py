@@ -51,8 +51,8 @@ def test_what_differs_by_less_than_the_resolution_hardly_counts(rng):
 def test_the_number_of_directions_shows(num_directions, num_restarts, rng):
     basis = np.linalg.qr(rng.normal(size=(16 * 16, num_directions)))[0]
     images = 128 + 200 * (rng.normal(size=(num_restarts, num_directions)) @ basis.T).reshape(-1, 16, 16, 1)
-    expected = 1 + num_directions * num_restarts / (num_directions + num_restarts)
-    assert invariance.diversity(images).effective_number == pytest.approx(expected, rel=0.1)
+    expected = 1 + num_directions * (num_restarts - 1) / (num_directions + num_restarts)
+    assert invariance.diversity(images).effective_number == pytest.approx(expected, rel=0.05)
 
 
 def test_bands_tell_the_scale():
@@ -70,6 +70,7 @@ def test_bands_add_up_to_the_images():
 
 
 def test_ssim_is_that_of_each_pair():
+    assert invariance.distances([]).shape == (0, 0)
     images = np.stack([ij.sample_image(name, size=32) for name in ("chelsea", "coffee", "rocket")])
     found = invariance.diversity(images)
     assert found.ssim[0, 2] == found.ssim[2, 0] == pytest.approx(float(ij.metrics.ssim(images[0], images[2])), rel=1e-5)

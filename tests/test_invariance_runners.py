@@ -1,35 +1,18 @@
-"""The runners that measure a sweep and show it: curves, and the page, which a browser clicks through."""
+"""The runner that measures a sweep: what restarts say, against what is computed another way."""
 
 import dataclasses
 import json
-import os
-import re
 import shutil
 
 import jax
 import numpy as np
 import pytest
-from runners import numbers, rows, run_module
+from runners import GRAY_SWEEP, numbers, rows, run_module, told
 
 import invert_jax as ij
-from experiments import invariance_curves, report, restart_statistics
+from experiments import invariance_curves, restart_statistics
 
-SMALL = ["--num_images=3", "--num_restarts=3", "--gray_size=32", "--representations=hog,hogb"]
 LAYERS = ["--num_images=3", "--num_restarts=2", "--layers=norm1,conv1,pool1"]
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-
-
-@pytest.fixture(scope="module")
-def gray(tmp_path_factory):
-    """HOG and HOGb of three small photographs, measured."""
-    workdir = tmp_path_factory.mktemp("gray")
-    run_module("sample_invariances", workdir, *SMALL)
-    run_module("invariance_curves", workdir, *SMALL)
-    return workdir
-
-
-def told(workdir):
-    return json.loads((workdir / "invariance" / "results.json").read_text())
 
 
 def test_curves_say_what_the_restarts_say(gray):
@@ -59,7 +42,7 @@ def test_curves_say_what_the_restarts_say(gray):
 
 def test_curves_of_layers(asked, tmp_path):
     """On restarts that are noise of 40 gray levels, from layers that are not given in order of depth."""
-    run_module("invariance_curves", tmp_path, *LAYERS)  # makes the sweep, since there is none
+    run_module("invariance_curves", tmp_path, *LAYERS, "--num_scale_images=3")  # makes the sweep, since there is none
     assert len(asked) == 3 * 3 * 2
     results = told(tmp_path)
     assert list(results["steps"]) == ["pool1", "norm1"]
@@ -81,7 +64,7 @@ def test_curves_of_layers(asked, tmp_path):
     names = {path.stem for path in (tmp_path / "invariance").glob("*.png")}
     assert names == {"diversity", "bands", "error", "equivalence", "percentile", "perturbed", "apart"}
     assert len(list((tmp_path / "photographs").glob("*.png"))) == 9
-    run_module("invariance_curves", tmp_path, *LAYERS[:2], "--layers=conv1")  # of what is there
+    run_module("invariance_curves", tmp_path, *LAYERS[:2], "--layers=conv1", "--num_scale_images=3")  # of what is there
     assert len(asked) == 18 and told(tmp_path)["problems"]["conv1"] == summary
 
     with pytest.raises(ValueError, match="holds a sweep in which conv2: weights is absent"):
@@ -95,10 +78,10 @@ def test_curves_of_layers(asked, tmp_path):
 
 def _assert_later_layers(workdir, summary):
     """What is said of conv1's restarts in the code of conv3 and fc8, by the layers' own representations."""
-    sweep, names = ij.load_sweep(workdir), ("chelsea", "coffee", "rocket")
-    photographs = [ij.load_image(workdir / "photographs" / f"conv1-{name}.png") for name in names]
+    sweep, names = ij.load_sweep(workdir), ("astronaut", "chelsea", "rocket")
+    photographs = [ij.sample_image(name, size=227) for name in names]
     for layer in ("conv3", "fc8"):
-        phi = ij.alexnet(layer)
+        phi = ij.alexnet(layer=layer)
         codes = [np.asarray(phi(photograph)) for photograph in photographs]
         null = ij.invariance.photographs_null(codes)
         expected, apart = [], []
@@ -165,7 +148,7 @@ def test_a_sweep_is_compared_with_another(gray, tmp_path):
         arrays["error"] += np.float32(0.1)
         arrays["image"] = 2 * arrays["image"]
         np.savez(path, **arrays)
-    run_module("invariance_curves", gray, *SMALL, f"--against={other}")
+    run_module("invariance_curves", gray, *GRAY_SWEEP, f"--against={other}")
     results = told(gray)
     ((title, compared),) = results["comparisons"].items()
     assert title == f"this sweep less {other}"
@@ -179,15 +162,15 @@ def test_a_sweep_is_compared_with_another(gray, tmp_path):
     manifest["settings"]["hog: photograph chelsea"] = "another"
     (other / "manifest.json").write_text(json.dumps(manifest))
     with pytest.raises(ValueError, match="photograph chelsea is another, here"):
-        run_module("invariance_curves", gray, *SMALL, f"--against={other}")
+        run_module("invariance_curves", gray, *GRAY_SWEEP, f"--against={other}")
 
 
 def test_a_sweep_that_is_not_finished_is_not_compared_with(gray, tmp_path):
     other = tmp_path / "other"
     shutil.copytree(gray, other)
-    (other / "restarts" / "hogb" / "coffee.npz").unlink()
-    with pytest.raises(ValueError, match="other has no restarts of hogb, coffee yet; finish it first"):
-        run_module("invariance_curves", gray, *SMALL, f"--against={other}")
+    (other / "restarts" / "hogb" / "rocket.npz").unlink()
+    with pytest.raises(ValueError, match="other has 0 of 3 restarts of hogb, rocket; finish it first"):
+        run_module("invariance_curves", gray, *GRAY_SWEEP, f"--against={other}")
 
 
 def test_recipes_of_one_sweep_are_compared(asked, tmp_path, monkeypatch):
@@ -199,7 +182,7 @@ def test_recipes_of_one_sweep_are_compared(asked, tmp_path, monkeypatch):
         keep(self, name, lanes, dataclasses.replace(found, error=error), seconds)
 
     monkeypatch.setattr(ij.sweeps.work.Worker, "_keep", keep_worse)
-    run_module("invariance_curves", tmp_path, *SMALL[:3], "--representations=hog", "--recipes=pixels,pyramid")
+    run_module("invariance_curves", tmp_path, *GRAY_SWEEP[:3], "--representations=hog", "--recipes=pixels,pyramid")
     ((title, compared),) = told(tmp_path)["comparisons"].items()
     assert title == "pyramid less pixels" and set(compared) == {"hog, error", "hog, distance"}
     assert compared["hog, error"]["difference"][0] == pytest.approx(0.1, abs=0.05)
@@ -226,135 +209,4 @@ def test_mistakes_of_curves_are_told(arguments, said, tmp_path):
 
 def test_photographs_other_than_the_sweeps_are_refused(gray):
     with pytest.raises(ValueError, match="holds a sweep in which hog: photograph chelsea is"):
-        run_module("invariance_curves", gray, *SMALL[:2], "--gray_size=40", SMALL[3])
-
-
-@pytest.fixture(scope="module")
-def page(gray):
-    report.write_page(gray)
-    return gray / "report.html"
-
-
-def test_the_page_needs_nothing_but_itself(page, gray):
-    text = page.read_text()
-    addresses = re.findall(r'(?:src|href)="([^"]*)"', text)
-    assert addresses and all(address.startswith(("data:", "#")) for address in addresses)
-    assert "http" not in re.sub(r"data:[^\"]*", "", text)
-    pictures = re.findall(r"<img src[^>]*>", text)
-    assert len(pictures) == 4 + 2 * 3 * (1 + 3 + 7 + 2)  # curves; photograph, restarts, mean and bands, plots
-    assert all(re.search(r'alt="[^"]{12,}"', picture) for picture in pictures)
-    for row in rows(gray / "invariance"):
-        assert row[1] in text  # the table's intervals
-    assert "python -m experiments.report" in text
-    assert "python -m experiments.sample_invariances" in text and "python -m experiments.invariance_curves" in text
-    assert text.index('id="problem-hog"') < text.index('id="problem-hogb"')
-
-
-@pytest.fixture
-def one(gray, tmp_path):
-    """A sweep of one photograph and representation, under an odd name."""
-    odd = tmp_path / "<b>odd & strange"
-    shutil.copytree(gray, odd)
-    for path in [*odd.glob("restarts/*/*.npz"), *odd.glob("invariance/table.md")]:
-        if path.parts[-2:] != ("hog", "chelsea.npz"):
-            path.unlink()
-    return odd
-
-
-def test_what_else_was_measured_there_is_on_the_page(one):
-    room = one / "geometry"
-    room.mkdir()
-    (room / "table.md").write_text("| layer | length |\n|---|---|\n| hog | 12.3 |\n\nhog: twice as far apart.\n")
-    (room / "results.json").write_text(json.dumps({"command": ["invariance_geometry.py", "--bound=2"]}))
-    ij.save_image(room / "path.png", ij.sample_image("coffee", size=32))
-    report.write_page(one)
-    text = (one / "report.html").read_text()
-    section = text[text.index('<section id="geometry">') :].partition("</section>")[0]
-    assert "12.3" in section and "hog: twice as far apart." in section and section.count("<img") == 1
-    assert 'href="#geometry"' in text and "python -m experiments.invariance_geometry --bound=2" in text
-    assert 'id="receptive_fields"' not in text
-
-
-def test_names_are_escaped(one):
-    odd = one
-    report.write_page(odd)
-    text = (odd / "report.html").read_text()
-    assert "<b>odd" not in text and "&lt;b&gt;odd &amp; strange" in text
-
-
-def test_folders_without_a_sweep_are_told(tmp_path):
-    with pytest.raises(ValueError, match="Name the folder"):
-        report.main()
-    with pytest.raises(FileNotFoundError, match="not the work folder of a sweep"):
-        report.write_page(tmp_path)
-
-
-def test_pictures_are_shared_out_and_numbers_of_fewer_restarts_are_told(gray, tmp_path):
-    copied = tmp_path / "copied"
-    shutil.copytree(gray, copied)
-    results = told(copied)
-    (copied / "invariance" / "results.json").write_text(json.dumps({**results, "num_restarts": 2}))
-    report.write_page(copied, num_shown=2)
-    text = (copied / "report.html").read_text()
-    assert "Measured when there were 2 restarts of each, not 3: run it again." in text
-    assert text.count("<img src") == 4 + 2 * 1 * (1 + 3 + 7 + 2)
-    assert text.count("Pictures are of the first 1 photographs of 3.") == 2
-    assert len(text) < 1.5e6
-    report.write_page(gray)
-    assert "run it again" not in (gray / "report.html").read_text()
-
-
-@pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium to open the page in (apt install chromium)")
-@pytest.mark.parametrize(("width", "scheme"), [(1280, "light"), (390, "dark")])
-def test_a_browser_opens_it_and_clicks_through(page, width, scheme):
-    from playwright import sync_api
-
-    with sync_api.sync_playwright() as browsers:
-        unboxed = ["--no-sandbox"] if os.geteuid() == 0 else []
-        options = ["--disable-gpu", "--disable-background-networking", "--no-first-run", *unboxed]
-        browser = browsers.chromium.launch(executable_path=CHROMIUM, args=options)
-        shown = browser.new_page(viewport={"width": width, "height": 900}, color_scheme=scheme, offline=True)
-        complaints = []
-        shown.on("console", lambda message: complaints.append(message.text))
-        shown.on("pageerror", lambda error: complaints.append(str(error)))
-        shown.goto(page.as_uri())
-
-        def ground():
-            return shown.evaluate("getComputedStyle(document.body).backgroundColor")
-
-        def luminous(color):
-            return np.mean([int(part) for part in re.findall(r"\d+", color)[:3]]) > 128
-
-        assert luminous(ground()) == (scheme == "light")
-        shown.click("#theme")
-        assert luminous(ground()) == (scheme == "dark")
-        for link in shown.query_selector_all("nav a"):
-            link.click()
-            assert shown.evaluate("document.querySelector(location.hash) !== null")
-        for summary in shown.query_selector_all("details:not([open]) > summary"):
-            summary.click()
-        assert shown.evaluate("document.querySelectorAll('details:not([open])').length") == 0
-        shown.evaluate("document.querySelectorAll('img[src]').forEach(image => image.loading = 'eager')")
-        shown.wait_for_function("[...document.querySelectorAll('figure img')].every(image => image.naturalWidth > 0)")
-        shown.click("figure img >> nth=0")
-        assert shown.is_visible("#large") and shown.inner_text("#large p") != ""
-        plot = "[...document.querySelectorAll('#large img')].map(image => [image.clientWidth, image.naturalWidth])[0]"
-        assert np.ptp(shown.evaluate(plot)) == 0  # at its own size, whatever the screen's
-        shown.click("#large button")
-        assert not shown.is_visible("#large")
-        shown.focus("figure button >> nth=-1")
-        shown.keyboard.press("Enter")
-        assert shown.is_visible("#large")
-        shown.keyboard.press("Escape")
-        assert not shown.is_visible("#large")
-        assert shown.evaluate("document.documentElement.scrollWidth") <= width  # nothing to scroll sideways on a phone
-        assert complaints == []
-        browser.close()
-
-
-def test_the_page_is_written_whole_or_not_at_all(one, monkeypatch):
-    (one / "report.html").write_text("before")
-    monkeypatch.setattr(os, "replace", lambda *given: (_ for _ in ()).throw(OSError(28, "full")))
-    with pytest.raises(OSError, match="full"):
-        report.write_page(one)
-    assert (one / "report.html").read_text() == "before" and not list(one.glob(".*.tmp"))
+        run_module("invariance_curves", gray, *GRAY_SWEEP[:2], "--gray_size=40", GRAY_SWEEP[3])

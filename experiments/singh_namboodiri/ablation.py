@@ -28,15 +28,16 @@ def _with(**arguments):
     return functools.partial(ij.recipes.laplacian_pyramid, **arguments)
 
 
-def _coarse(steps, *, share=1.0):
-    """Coarse stages of this many steps, at this share of their rate."""
-    return _with(coarse_stage=(share * ij.recipes.COARSE_RATE, steps))
+def _coarse(steps):
+    """Coarse stages of this many steps at most."""
+    return _with(coarse_stage=(ij.recipes.COARSE_STAGE[0], steps))
 
 
 def _rates(share):
-    """This share of every rate at pool5, whose coarse stages are of 30 steps."""
+    """This share of every rate."""
     fine = tuple((share * rate, steps, priors) for rate, steps, priors in ij.recipes.FINE_STAGES)
-    return functools.partial(_coarse(30, share=share), fine_stages=fine)
+    rate, steps = ij.recipes.COARSE_STAGE
+    return _with(coarse_stage=(share * rate, steps), fine_stages=fine)
 
 
 def _priors(*shares):
@@ -82,7 +83,7 @@ ABLATIONS = {
         "momentum, rates times 10000": _descent(10000),
     },
     "pool2": {"no alpha-norm": _with(lambda_alpha=0.0)},
-    "relu5": {"patience 20": _with(patience=20), "from noise of 6": _from_noise(6.0)},
+    "relu5": {"patience 40": _with(patience=40), "from noise of 6": _from_noise(6.0)},
     "pool5": {
         "rates from 0.03": _rates(0.3),
         "rates from 0.01": _rates(0.1),
@@ -90,12 +91,11 @@ ABLATIONS = {
         "priors until the last stage": _priors(1.0, 1.0, 1.0, 0.0),
         "no coarse stages": _with(num_levels=1),
         "no coarse stages, no priors": _with(num_levels=1, **_BARE),
-        "coarse stages of 100 steps": _coarse(100),
-        "patience 20": _with(patience=20),
-        "patience 100": _with(patience=100),
+        "coarse stages of 30 steps": _coarse(30),
+        "patience 40": _with(patience=40),
         "no compactness": _with(lambda_compactness=0.0),
     },
-    "fc6": {"coarse stages of 100 steps": _coarse(100), "patience 100": _with(patience=100)},
+    "fc6": {"coarse stages of 30 steps": _coarse(30), "patience 40": _with(patience=40)},
     "relu7": {"patience 40": _with(patience=40), "every step": _with(tolerance=None)},
 }
 """What is made otherwise, by layer: a function from the layer to its recipe."""

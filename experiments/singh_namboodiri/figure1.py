@@ -21,7 +21,7 @@ FLAGS = flags.FLAGS
 
 LAYERS = ("conv5", "pool5")
 LEVELS = (2, 6)
-_TO_CONVERGENCE = (ij.recipes.COARSE_RATE, 300)
+_TO_CONVERGENCE = (ij.recipes.COARSE_STAGE[0], 300)
 
 
 def _define_flags():
