@@ -77,10 +77,10 @@ _MEASUREMENTS = {
         "receptive_fields",
         "Receptive fields in effect",
         "Of restarts from each layer's central neurons alone: how much of their variance lies in the box that these "
-        "can see, and the side of the square about its middle that holds 90 %.",
+        "can see, and the side of the square about its middle that holds 90 % of what lies in it.",
         {
             "receptive_fields": "Where restarts from each layer's central neurons differ, and the box that these see",
-            "sides": "Side of the box against layers, and of the square that holds 90 % of the variance",
+            "sides": "Side of the box against layers, and of the square that holds 90 % of the variance in it",
         },
     ),
 }

@@ -56,6 +56,7 @@ def test_receptive_fields_in_effect(asked, tmp_path, photographs):
     assert [layers[name]["box_side"] for name in ("conv1", "conv3")] == [27, 163]
     for layer in layers.values():  # of noise the box holds its share of the area
         assert layer["inside"][0] == pytest.approx(layer["area_inside"], rel=0.15)
-        assert layer["side"][0] == pytest.approx(np.sqrt(0.9) * 227, rel=0.03)
+        assert layer["side"][0] == pytest.approx(np.sqrt(0.9) * layer["box_side"], abs=2)
+        assert layer["photographs"] == 3
     assert {path.stem for path in tmp_path.glob("*.png")} == {"receptive_fields", "sides"}
     assert len(rows(tmp_path)) == 2
