@@ -149,10 +149,7 @@ def codes(representation: ij.Representation, images: Iterable[np.ndarray]) -> np
 def define_scale_flag() -> None:
     """Defines the flag of the photographs that give errors their scale."""
     flags.DEFINE_integer(
-        "num_scale_images",
-        100,
-        "Photographs whose codes give the scale N_Phi; all, if there are fewer.",
-        lower_bound=2,
+        "num_scale_images", 100, "Photographs whose codes give the scale N_Phi; all, if there are fewer."
     )
 
 
