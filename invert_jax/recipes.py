@@ -224,9 +224,9 @@ def default(representation_or_layer: Representation | str) -> Recipe:
     """The recipe to begin with: `laplacian_pyramid` for a layer of CNN-A, `shallow` for anything else.
 
     On the bundled network and ten photographs the pyramid's codes come nearer than `for_layer`'s from every layer, at
-    about twice the evaluations; the table stands in the README. Its pictures need not look more like the photograph:
-    at equal evaluations their SSIM was lower where it was measured, 0.46 against 0.49 at norm2 and 0.32 against 0.41
-    at pool5. For HOG and DSIFT `shallow` is the paper's; `patch_sift`'s paper takes `laplacian_pyramid()`.
+    two to four times the evaluations; the table stands in the README. Its pictures need not look more like the
+    photograph: at equal evaluations their SSIM was lower where it was measured, 0.46 against 0.49 at norm2 and 0.32
+    against 0.41 at pool5. For HOG and DSIFT `shallow` is the paper's; `patch_sift`'s paper takes `laplacian_pyramid()`.
 
     Args:
       representation_or_layer: what is to be inverted, or the name of a layer of CNN-A.
