@@ -153,8 +153,8 @@ def laplacian_pyramid(
     - A tolerance of 0.01: with 0.003 norm1 comes to 4.0 %.
     - I_pre from noise of 0.01, flat mid-gray to the eye: from noise of 6 relu5 comes to 39.5 % instead of 8.7.
     - Burt & Adelson's kernel with a = 3/8 (with 0.4 and 0.6: norm1 3.7 and 4.2 %, pool5 9.9 and 10.7 %) and the range
-      of pictures that can be shown (B of 160 and 200 gray levels: norm1 4.0 and 4.0 %, pool5 9.3 and 10.9 %): none of
-      these is beyond what two photographs can tell.
+      of pictures that can be shown (B of 160 and 200 gray levels: norm1 4.0 and 4.0 %, pool5 9.3 and 10.9 %), by
+      changing the constants: two photographs do not tell these apart.
     - Compactness by the paper's weights: without it pool5 comes to 13.8 %.
 
     Args:

@@ -6,8 +6,8 @@
 One restart for each photograph by `recipes.laplacian_pyramid`, each stage to convergence or its most steps. The error
 is the text's, |Phi(x*) - Phi(x_i)| / N_Phi, with N_Phi the mean distance between the codes of --num_scale_images
 photographs. Beside it stand both rows of the paper's Table 1, its own and the one that it takes from Mahendran &
-Vedaldi; both are of other networks and photographs than the bundled ones. Ten photographs take an hour on two CPU cores
-of their own; what came of them stands in the README.
+Vedaldi; both are of other networks and photographs than the bundled ones. Ten photographs from the eight layers from
+conv5 on took 57 minutes on two busy CPU cores; what came of them stands in the README.
 """
 
 from absl import flags
