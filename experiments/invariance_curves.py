@@ -38,7 +38,7 @@ import numpy as np
 from absl import flags
 
 import invert_jax as ij
-from experiments import common, described, reproduction, restart_statistics, sweeping
+from experiments import common, described, invariance_sheet, reproduction, restart_statistics, sweeping
 
 FLAGS = flags.FLAGS
 
@@ -95,8 +95,8 @@ def main() -> None:
             "trend": trend,
             "comparisons": comparisons,
         },
-        table=_table(summary, steps, trend, comparisons),
-        pictures=_pictures(summary, chains),
+        table=invariance_sheet.table(summary, steps, trend, comparisons),
+        pictures=invariance_sheet.pictures(summary, chains),
     )
 
 
@@ -226,128 +226,6 @@ def _against(key, records, against, sweep):
             label = f"{problem.name}, {measure}"
             ours[label], theirs[label] = _means(records[problem.name], measure), _means(others, measure)
     return _compared(key, ours, theirs)
-
-
-def _table(summary, steps, trend, comparisons):
-    def percent(interval, digits=1):
-        return _said(ij.intervals.Interval(*(100 * end for end in interval)), digits)
-
-    rows = [
-        [
-            name,
-            percent(each["error"]),
-            _said(each["distance"], 1),
-            _ends(each["over_restarts"]["distance"]),
-            _said(each["dissimilarity"], 2),
-            _said(each["distinct"], 1),
-            percent(each["among_photographs"], 0),
-            percent(each["among_perturbations"], 0),
-            _said(each["rank_correlation"], 2),
-            *(percent(each[f"top{top}"], 0) if f"top{top}" in each else "-" for top in restart_statistics.TOP),
-            f"{steps[name]['difference'].estimate:+.1f}" if name in steps else "-",
-            f"{steps[name]['p_value']:.3f}" if name in steps else "-",
-            each["not_finite"],
-        ]
-        for name, each in summary.items()
-    ]
-    table = reproduction.markdown(
-        [
-            "problem",
-            "error, %",
-            "distance, gray levels",
-            "over restarts",
-            "1 - SSIM",
-            "distinct",
-            "percentile among photographs",
-            "among perturbations",
-            "rank correlation",
-            *(f"top {top}, %" for top in restart_statistics.TOP),
-            "from the one before",
-            "p",
-            "not finite",
-        ],
-        rows,
-    )
-    for recipe, interval in trend.items():
-        table += f"Rank correlation of distance and depth, {recipe}: {_said(interval, 2)}.\n"
-    for which, compared in comparisons.items():
-        for name, found in compared.items():
-            table += f"{which}, {name}: {_said(found['difference'], 3)}, p = {found['p_value']:.3f}.\n"
-    return table
-
-
-def _ends(interval):
-    return f"{interval.low:.1f} to {interval.high:.1f}" if np.isfinite(interval.low) else "-"
-
-
-def _said(interval, digits):
-    known = "[{:.{d}f}, {:.{d}f}]".format(*interval[1:], d=digits) if np.isfinite(interval.low) else "[-]"
-    return f"{interval.estimate:.{digits}f} {known}"
-
-
-def _pictures(summary, chains):
-    deep = [name for chain in chains.values() for name in chain]
-    gray = [name for name in summary if name not in deep]
-    groups = [*chains.values(), *([name] for name in gray)]  # no line from one to the next: a gap between them
-    places = [name for group in groups for name in ("", *group)][1:]
-    unknown = ij.intervals.Interval(np.nan, np.nan, np.nan)
-
-    def curves(title, y_label, **series):
-        """Each series is of the number that stands in a problem's summary by this name."""
-        values = {
-            label: [summary[name].get(what, unknown) if name else unknown for name in places]
-            for label, what in series.items()
-        }
-        return ij.plots.curves(
-            places,
-            {label: [interval.estimate for interval in each] for label, each in values.items()},
-            intervals={label: [interval[1:] for interval in each] for label, each in values.items()},
-            title=f"{title}, 95 % intervals over photographs",
-            y_label=y_label,
-        )
-
-    def heatmap(title, label, what):
-        matrix = [[interval.estimate for interval in summary[name][what].values()] for name in deep]
-        return ij.plots.heatmap(np.array(matrix), title=title, label=label, rows=deep, columns=list(ij.layers.NAMES))
-
-    last = restart_statistics.BANDS
-    bands = {f"band {band}": f"band {band}" for band in range(2, last)}
-    classes = {f"top {top}": f"top{top}" for top in restart_statistics.TOP} if deep else {}
-    pictures = {
-        "diversity": curves(
-            "How far apart restarts of one code are",
-            "root mean square, gray levels",
-            **{"between restarts": "distance"},
-        ),
-        "bands": curves(
-            "How far apart restarts of one code are, by Laplacian band",
-            "root mean square, gray levels",
-            **{"finest band": "band 1", **bands, "coarsest": f"band {last}"},
-        ),
-        "error": curves("Relative error of the restarts' codes", "share of the target's norm", error="error"),
-        "equivalence": curves(
-            "Where the restarts' codes lie" + (", and whether their class is kept" if deep else ""),
-            "share",
-            **{
-                "among photographs": "among_photographs",
-                "among perturbations": "among_perturbations",
-                "rank correlation": "rank_correlation",
-                **classes,
-            },
-        ),
-    }
-    if deep:
-        away = "Restarts from a layer (row): their codes' distances to the photograph's at every layer"
-        pictures |= {
-            "percentile": heatmap(away, "percentile among photographs", "percentile"),
-            "perturbed": heatmap(away, "percentile among perturbations", "perturbed"),
-            "apart": heatmap(
-                "Restarts from a layer (row): distances between their codes at every layer",
-                "over that between photographs",
-                "apart",
-            ),
-        }
-    return pictures
 
 
 if __name__ == "__main__":

@@ -63,6 +63,7 @@ SHARED_BY_RUNNERS = (
     "experiments.layer_by_layer",
     "experiments.plain_forms",
     "experiments.reproduction",
+    "experiments.invariance_sheet",
     "experiments.restart_statistics",
     "experiments.sweeping",
 )
