@@ -13,7 +13,7 @@ the sweep runs first. For every problem, of the restarts that are finite:
     distinct          how many different images the restarts amount to, 1 to R (it grows with R)
     percentile        of a restart's distance to the photograph's code, at the layer and at all 20, of which those after
                       it are what it ought to keep: among the distances between --num_scale_images photographs, and
-                      among those of the photograph's own small perturbations (ij.invariance.perturbations)
+                      among those of the photograph's own small perturbations (ij.analysis.perturbations)
     apart             distance between restarts in the code of each of the 20 layers, those before it among them, over
                       the mean distance between photographs
     rank correlation  of a restart's code with the photograph's
@@ -38,7 +38,7 @@ import numpy as np
 from absl import flags
 
 import invert_jax as ij
-from experiments import common, described, invariance_sheet, reproduction, restart_statistics, sweeping
+from experiments.lib import common, described, invariance_sheet, paper, progress, restart_statistics
 
 FLAGS = flags.FLAGS
 
@@ -48,7 +48,7 @@ _COMPARED = ("error", "distance")
 def _define_flags():
     described.define_flags("sample_invariances")
     flags.DEFINE_string("against", None, "Folder of another sweep of the same photographs, to compare with.")
-    reproduction.define_scale_flag()
+    paper.define_scale_flag()
 
 
 def main() -> None:
@@ -63,15 +63,15 @@ def main() -> None:
 
     records, nulls = {}, {}
     for problem in sweep.problems:
-        layer = restart_statistics.measured_by(problem) in ij.layers.NAMES
+        layer = restart_statistics.measured_by(problem) in ij.networks.LAYER_NAMES
         if restart_statistics.measured_by(problem) not in nulls:
-            size = reproduction.ALEXNET_SIZE if layer else FLAGS.gray_size
-            photographs = reproduction.scale_photographs(size=size, gray=not layer)
+            size = paper.ALEXNET_SIZE if layer else FLAGS.gray_size
+            photographs = paper.scale_photographs(size=size, gray=not layer)
             nulls |= restart_statistics.nulls_of(key, problem, photographs)
         jobs = list(problem.images.items())
         records[problem.name] = [
             restart_statistics.record_of(problem, results[problem.name, name], name, image, nulls)
-            for name, image in reproduction.track(jobs, problem.name)
+            for name, image in paper.track(jobs, problem.name)
         ]
 
     summary = {name: restart_statistics.summary_of(key, each) for name, each in records.items()}
@@ -81,10 +81,10 @@ def main() -> None:
     comparisons = _between_recipes(key, records, sweep)
     if against is not None:
         comparisons[f"this sweep less {FLAGS.against}"] = _against(key, records, against, sweep)
-    reproduction.finish(
+    paper.finish(
         common.make_workdir(workdir / "invariance"),
         results={
-            "network": reproduction.network(),
+            "network": paper.network(),
             "images": list(sweep.problems[0].images),
             "num_restarts": results.manifest["num_restarts"],
             "problems": summary,
@@ -103,8 +103,8 @@ def main() -> None:
 def _results(sweep, workdir):
     """The folder's restarts, once they are known to be those that the flags describe; made first if there are none."""
     if not (workdir / "manifest.json").exists():
-        chunk_size = sweeping.chunk_size(sweep, sweeping.memory())
-        results = sweeping.run(sweep, workdir, description="restarts", chunk_size=chunk_size)
+        chunk_size = progress.chunk_size(sweep, progress.memory())
+        results = progress.run(sweep, workdir, description="restarts", chunk_size=chunk_size)
         described.save_photographs(sweep, workdir)
         return results
     results = ij.load_sweep(workdir)
@@ -137,9 +137,9 @@ def _chains(sweep):
     """Problems that are layers of CNN-A, in order of depth, by recipe."""
     chains = {}
     for problem in sweep.problems:
-        if restart_statistics.measured_by(problem) in ij.layers.NAMES:
+        if restart_statistics.measured_by(problem) in ij.networks.LAYER_NAMES:
             chains.setdefault(problem.name.partition("-")[2] or FLAGS.recipes[0], []).append(problem)
-    depth = ij.layers.NAMES.index
+    depth = ij.networks.LAYER_NAMES.index
     return {
         recipe: [
             problem.name for problem in sorted(each, key=lambda problem: depth(restart_statistics.measured_by(problem)))
@@ -159,7 +159,7 @@ def _steps(key, records, chain):
 
 
 def _compared(key, first, second):
-    found = ij.intervals.compare(key, first, second)
+    found = ij.analysis.paired_permutation_test(key, first, second)
     return {name: {"difference": found.difference[name], "p_value": found.p_value[name]} for name in first}
 
 
@@ -167,7 +167,7 @@ def _trend(key, records, chain):
     """Rank correlation of distance and depth, photograph by photograph."""
     distances = np.array([_means(records[name], "distance") for name in chain])  # [layers, photographs]
     whole = np.isfinite(distances).all(axis=0)
-    return ij.intervals.over_photographs(key, ij.invariance.rank_correlation(distances.T[whole], np.arange(len(chain))))
+    return ij.analysis.bootstrap_ci(key, ij.analysis.rank_correlation(distances.T[whole], np.arange(len(chain))))
 
 
 def _means(records, measure):
@@ -219,7 +219,7 @@ def _against(key, records, against, sweep):
     for problem in sweep.problems:
         found = [against[problem.name, name] for name in problem.images]
         others = [
-            {"error": each.error[each.finite], "distance": ij.invariance.distances(each.image[each.finite])}
+            {"error": each.error[each.finite], "distance": ij.analysis.pairwise_rms(each.image[each.finite])}
             for each in found
         ]
         for measure in _COMPARED:

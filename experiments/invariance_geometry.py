@@ -5,15 +5,15 @@
 
 For each photograph and layer, or gray representation, beginning with --num_restarts restarts by the paper's recipe:
 
-    repulsion.png    restarts pushed apart, each at no more error than it had (`ij.coupled.repel`); random starts
+    repulsion.png    restarts pushed apart, each at no more error than it had (`ij.analysis.repel`); random starts
                      underestimate how wide an invariance is. The pushed ones are coupled, no sample: results.json and
                      the file that keeps them say so. Natural-image priors do not hold them; what those keep together
                      the third row shows: restarts by the recipe without its priors
     path.png         nine images on a way from one restart to another, the code's error held below --bound times the
-                     larger of their own (`ij.coupled.path`), above it the straight line; the errors under each. The
+                     larger of their own (`ij.analysis.low_error_path`), above it the straight line; the errors under each. The
                      table has the largest error anywhere, between the images too
     directions.png   the changes of the first restart that move its code most, and least, of all and of smooth ones
-                     (`ij.sensitivity.directions`); contrast stretched
+                     (`ij.analysis.singular_directions`); contrast stretched
 
 and table.md, results.json. About two minutes for a layer of a photograph on two CPU cores, the restarts among them.
 """
@@ -25,7 +25,7 @@ import numpy as np
 from absl import flags
 
 import invert_jax as ij
-from experiments import common, kept, reproduction, restart_statistics
+from experiments.lib import cache, common, paper, restart_statistics
 
 FLAGS = flags.FLAGS
 
@@ -42,8 +42,8 @@ _ALONG = 9  # images of a way
 
 
 def _define_flags():
-    reproduction.define_flags("invariance_geometry", num_images=1, alexnet=True)
-    flags.DEFINE_list("layers", list(LAYERS), f"Layers of alexnet to look at, or {', '.join(reproduction.GRAY)}.")
+    paper.define_flags("invariance_geometry", num_images=1, alexnet=True)
+    flags.DEFINE_list("layers", list(LAYERS), f"Layers of alexnet to look at, or {', '.join(paper.GRAY)}.")
     flags.DEFINE_integer("gray_size", 160, "Side of the photographs of everything but alexnet.", lower_bound=16)
     flags.DEFINE_integer("num_restarts", 4, "Restarts to begin with.", lower_bound=2)
     flags.DEFINE_float("bound", 1.5, "Of a way's errors, times the larger of its ends'.", lower_bound=1)
@@ -52,22 +52,22 @@ def _define_flags():
 
 def main() -> None:
     """Measures and draws what the flags describe."""
-    reproduction.require_known("--layers", FLAGS.layers, (*ij.layers.NAMES, *reproduction.GRAY))
+    paper.require_known("--layers", FLAGS.layers, (*ij.networks.LAYER_NAMES, *paper.GRAY))
     photographs = {
-        gray: reproduction.photographs(size=FLAGS.gray_size if gray else reproduction.ALEXNET_SIZE, gray=gray)
+        gray: paper.photographs(size=FLAGS.gray_size if gray else paper.ALEXNET_SIZE, gray=gray)
         for gray in (False, True)
     }
-    reproduction.say_photographs(photographs[False])
+    paper.say_photographs(photographs[False])
     workdir = common.make_workdir(FLAGS.workdir)
 
     rows, sheets = [], {"repulsion": [], "path": [], "directions": []}
     for layer in FLAGS.layers:
-        gray = layer in reproduction.GRAY
-        representation = reproduction.GRAY[layer]() if gray else reproduction.alexnet(layer)
+        gray = layer in paper.GRAY
+        representation = paper.GRAY[layer]() if gray else paper.alexnet(layer)
         recipe = common.RECIPES["pixels"](None if gray else layer)
         bare = dataclasses.replace(recipe, lambda_tv=0.0, lambda_alpha=0.0)
         restarts, free = (
-            kept.inversions(
+            cache.inversions(
                 workdir,
                 representation,
                 how,
@@ -93,16 +93,16 @@ def main() -> None:
         "directions": "Changes of a restart that move its code most and least (the code's change by gray level)",
     }
     widened = {
-        layer: ij.intervals.over_photographs(
+        layer: ij.analysis.bootstrap_ci(
             jax.random.key(FLAGS.seed),
             [row["pushed_distance"] / row["distance"] for row in rows if row["layer"] == layer],
         )
         for layer in FLAGS.layers
     }
-    reproduction.finish(
+    paper.finish(
         workdir,
         results={
-            "network": reproduction.network(),
+            "network": paper.network(),
             "widened_over_photographs": widened,
             "restarts": {"repulsion": "coupled: pushed apart, no sample", "path": "coupled: strung together"},
             "rows": rows,
@@ -115,7 +115,7 @@ def main() -> None:
             if np.isfinite(found.low)
         ),
         pictures={
-            name: ij.figures.montage(
+            name: ij.viz.montage(
                 [image for image, _, _ in tiles],
                 labels=[label for _, label, _ in tiles],
                 mode=[mode for _, _, mode in tiles],
@@ -134,7 +134,7 @@ def _look(workdir, representation, photo, found):
     if len(images) < 2:
         raise ValueError(f"{len(images)} restarts of {photo.name} are finite; two are needed.")
     target, errors = representation(photo.image), found.error[found.finite]
-    keep = kept.keeper(workdir, (representation, photo.image, images, FLAGS.num_steps, FLAGS.bound, FLAGS.seed))
+    keep = cache.keeper(workdir, (representation, photo.image, images, FLAGS.num_steps, FLAGS.bound, FLAGS.seed))
     common.console.print(f"{photo.name}: repulsion, a way, directions", highlight=False)
 
     def arrays(coupled):
@@ -143,7 +143,7 @@ def _look(workdir, representation, photo, found):
     def way():
         bound = FLAGS.bound * float(max(errors[:2]))
         return arrays(
-            ij.coupled.path(
+            ij.analysis.low_error_path(
                 representation,
                 target,
                 *images[:2],
@@ -155,7 +155,7 @@ def _look(workdir, representation, photo, found):
 
     def directions():
         found = {
-            kind: ij.sensitivity.directions(
+            kind: ij.analysis.singular_directions(
                 jax.random.key(FLAGS.seed), representation, images[0], count=_SHOWN, **options
             )
             for kind, options in _KINDS.items()
@@ -168,7 +168,7 @@ def _look(workdir, representation, photo, found):
         "errors": errors,
         "pushed": keep(
             "repulsion",
-            lambda: arrays(ij.coupled.repel(representation, target, images, num_steps=FLAGS.num_steps)),
+            lambda: arrays(ij.analysis.repel(representation, target, images, num_steps=FLAGS.num_steps)),
         ),
         "line": line,
         "line_errors": np.array([float(ij.metrics.relative_error(representation(one), target)) for one in line]),
@@ -200,7 +200,7 @@ def _numbers(looked):
 
 def _apart(images):
     """Mean distance of pairs."""
-    return restart_statistics.mean_over(ij.invariance.distances(images))
+    return restart_statistics.mean_over(ij.analysis.pairwise_rms(images))
 
 
 def _tiles(layer, photo, looked):
@@ -235,7 +235,7 @@ def _tiles(layer, photo, looked):
 
 
 def _table(rows):
-    return reproduction.markdown(
+    return paper.markdown(
         [
             "layer",
             "photograph",

@@ -26,7 +26,7 @@ import rich.table
 from absl import flags
 
 import invert_jax as ij
-from experiments import common
+from experiments.lib import common
 
 FLAGS = flags.FLAGS
 
@@ -35,7 +35,7 @@ _ANIMATED = 4  # restarts side by side in the animation
 
 
 def _define_flags():
-    flags.DEFINE_string("image", None, f"A file, or a sample photograph: {', '.join(ij.images.SAMPLES)}.")
+    flags.DEFINE_string("image", None, f"A file, or a sample photograph: {', '.join(ij.images.EXAMPLES)}.")
     flags.DEFINE_integer(
         "size", None, "Side to which the photograph is resized; 227 for alexnet, else its own, if absent."
     )
@@ -161,7 +161,7 @@ def _write_pictures(workdir, title, image, found, frames):
     # HOG and DSIFT are blind to contrast, so their restarts are shown stretched to the full range.
     stretched = image.shape[2] == 1
     note = " (restarts stretched to full contrast)" if stretched else ""
-    sheet = ij.figures.montage(
+    sheet = ij.viz.montage(
         [image, *found.image],
         labels=labels,
         title=f"{title}: the same code, other images{note}",
@@ -172,17 +172,15 @@ def _write_pictures(workdir, title, image, found, frames):
         spread = found.image[found.finite].std(0).mean(-1)
         ij.save_image(
             workdir / "spread.png",
-            ij.plots.heatmap(
+            ij.viz.heatmap(
                 spread,
                 title=f"{title}: spread of {found.finite.sum()} restarts",
                 label="standard deviation, gray levels",
             ),
         )
-        ij.save_image(workdir / "convergence.png", ij.plots.convergence(found.energy, title=title))
+        ij.save_image(workdir / "convergence.png", ij.viz.convergence(found.energy, title=title))
     animation = [
-        ij.figures.montage(
-            [image, *images], labels=["photograph", f"step {step}", *[""] * (len(images) - 1)], height=160
-        )
+        ij.viz.montage([image, *images], labels=["photograph", f"step {step}", *[""] * (len(images) - 1)], height=160)
         for step, images in frames
     ]
     ij.images.save_animation(workdir / "evolution.gif", [*animation, *animation[-1:] * 10], seconds_per_frame=0.1)

@@ -23,7 +23,8 @@ import numpy as np
 from absl import flags
 
 import invert_jax as ij
-from experiments import common, reproduction
+from experiments.lib import common, paper
+from invert_jax._util import hashing
 
 FLAGS = flags.FLAGS
 
@@ -71,7 +72,7 @@ def main() -> None:
     errors = np.asarray(ij.metrics.normalized_errors(features, targets).text)
 
     pairs = [picture for pair in zip(tests[:_SHOWN], hoggles[:_SHOWN], strict=True) for picture in pair]
-    ij.save_image(workdir / "hoggles.png", ij.figures.montage(pairs, columns=6, title="photograph | HOGgle"))
+    ij.save_image(workdir / "hoggles.png", ij.viz.montage(pairs, columns=6, title="photograph | HOGgle"))
     numbers = {
         "digest": dictionaries.digest,
         "num_photographs": len(photographs),
@@ -108,7 +109,7 @@ def _learned(output, photographs, representation):
         "sparsity": FLAGS.sparsity,
     }
     key = jax.random.key(FLAGS.seed)
-    digest = ij.fingerprint((ij.surroundings(), key, photographs, representation, settings))
+    digest = hashing.content_hash((hashing.environment(), key, photographs, representation, settings))
     if output.exists():
         found = ij.hoggle.load(output)  # a file of another kind is refused, not replaced
         if found.digest == digest:
@@ -118,7 +119,7 @@ def _learned(output, photographs, representation):
     began = time.monotonic()
     with common.console.status(f"learning {FLAGS.num_atoms} atoms from {len(photographs)} photographs"):
         dictionaries = ij.hoggle.learn(key, photographs, representation, **settings)
-    dictionaries = dictionaries._replace(representation=ij.fingerprint(representation), digest=digest)
+    dictionaries = dictionaries._replace(representation=hashing.content_hash(representation), digest=digest)
     seconds = round(time.monotonic() - began, 1)
     ij.hoggle.save(output, dictionaries)
     common.console.print(
@@ -130,19 +131,19 @@ def _learned(output, photographs, representation):
 
 def _photographs():
     """Names and pictures of those to invert, and the pictures to learn from; none may be both."""
-    samples = [pathlib.Path(name) for name in ij.images.SAMPLES]
-    learned = samples[1::2] if FLAGS.images is None else reproduction.paths("--images", FLAGS.images)
-    tests = samples[::2] if FLAGS.test_images is None else reproduction.paths("--test_images", FLAGS.test_images)
+    samples = [pathlib.Path(name) for name in ij.images.EXAMPLES]
+    learned = samples[1::2] if FLAGS.images is None else paper.paths("--images", FLAGS.images)
+    tests = samples[::2] if FLAGS.test_images is None else paper.paths("--test_images", FLAGS.test_images)
     tests = tests[: FLAGS.num_test_images]
     if len(tests) < 2:
         raise ValueError(f"--test_images has {len(tests)} photograph(s); the error is normalized between two or more.")
     photographs = [_read(path) for path in learned]
-    known = {ij.fingerprint(image): path for path, image in zip(learned, photographs, strict=True)}
+    known = {hashing.content_hash(image): path for path, image in zip(learned, photographs, strict=True)}
     pictures = [_read(path) for path in tests]
     for path, image in zip(tests, pictures, strict=True):
-        if ij.fingerprint(image) in known:
+        if hashing.content_hash(image) in known:
             raise ValueError(
-                f"{path.name}, to be inverted, is {known[ij.fingerprint(image)].name}, to be learned from; give "
+                f"{path.name}, to be inverted, is {known[hashing.content_hash(image)].name}, to be learned from; give "
                 f"--test_images that are not among --images."
             )
     return [path.name for path in tests], np.stack(pictures), photographs

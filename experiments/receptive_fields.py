@@ -19,7 +19,7 @@ import numpy as np
 from absl import flags
 
 import invert_jax as ij
-from experiments import common, kept, reproduction
+from experiments.lib import cache, common, paper
 
 FLAGS = flags.FLAGS
 
@@ -29,7 +29,7 @@ _WHITE = (255, 255, 255)
 
 
 def _define_flags():
-    reproduction.define_flags("receptive_fields", num_images=3, alexnet=True)
+    paper.define_flags("receptive_fields", num_images=3, alexnet=True)
     flags.DEFINE_list("layers", list(LAYERS), "Layers, of conv1 to pool5.")
     flags.DEFINE_integer("num_restarts", 4, "Random starts of every photograph.", lower_bound=2)
     flags.DEFINE_integer("side", 5, "Neurons along each side of the central block.", lower_bound=1)
@@ -37,10 +37,10 @@ def _define_flags():
 
 def main() -> None:
     """Measures what the flags describe."""
-    known = ij.layers.NAMES[: ij.layers.NAMES.index("pool5") + 1]
-    reproduction.require_known("--layers", FLAGS.layers, known)
-    photographs = reproduction.photographs(size=reproduction.ALEXNET_SIZE, gray=False)
-    reproduction.say_photographs(photographs)
+    known = ij.networks.LAYER_NAMES[: ij.networks.LAYER_NAMES.index("pool5") + 1]
+    paper.require_known("--layers", FLAGS.layers, known)
+    photographs = paper.photographs(size=paper.ALEXNET_SIZE, gray=False)
+    paper.say_photographs(photographs)
     workdir = common.make_workdir(FLAGS.workdir)
     recipe = ij.recipes.mahendran_vedaldi(lambda_tv=LAMBDA_TV, stages=ij.recipes.CENTRAL_STAGES)
     fields = {field.name: field for field in ij.receptive_field.alexnet()}
@@ -48,10 +48,10 @@ def main() -> None:
 
     key, rows, tiles, labels = jax.random.key(FLAGS.seed), {}, [], []
     for layer in FLAGS.layers:
-        representation = reproduction.alexnet(layer)
+        representation = paper.alexnet(layer)
         mask = ij.masks.central(representation.feature_shape(images[0].shape), size=FLAGS.side)
-        box = ij.receptive_field.box_of(fields[layer], mask)
-        found = kept.inversions(
+        box = ij.receptive_field.mask_box(fields[layer], mask)
+        found = cache.inversions(
             workdir, representation, recipe, images, num_restarts=FLAGS.num_restarts, mask=mask, description=layer
         )
         variances = [_variance(each) for each in found if each.finite.sum() > 1]
@@ -64,16 +64,16 @@ def main() -> None:
             "box_side": box[2] - box[0],
             "area_inside": looked[0].area,
             "photographs": len(looked),
-            "inside": ij.intervals.over_photographs(key, [each.inside for each in looked]),
-            "side": ij.intervals.over_photographs(key, [each.side for each in boxed]),
-            "error": np.array([reproduction.mean_of(each.error) for each in found]),
+            "inside": ij.analysis.bootstrap_ci(key, [each.inside for each in looked]),
+            "side": ij.analysis.bootstrap_ci(key, [each.side for each in boxed]),
+            "error": np.array([paper.mean_of(each.error) for each in found]),
         }
         deviation = np.sqrt(variances[0].mean(axis=2, keepdims=True))
         shown = np.repeat(255 * deviation / max(deviation.max(), 1e-6), 3, axis=2)
-        tiles.append(ij.figures.draw_box(shown, box, color=_WHITE))
+        tiles.append(ij.viz.draw_box(shown, box, color=_WHITE))
         labels.append(f"{layer}: {rows[layer]['side'].estimate:.0f} of {rows[layer]['box_side']} pixels")
 
-    table = reproduction.markdown(
+    table = paper.markdown(
         [
             "layer",
             "box, pixels",
@@ -90,20 +90,20 @@ def main() -> None:
                 f"{row['side'].estimate:.0f}" + _ends(row["side"]),
                 f"{100 * row['inside'].estimate:.1f}",
                 f"{100 * row['area_inside']:.1f}",
-                reproduction.percent(row["error"]),
+                paper.percent(row["error"]),
                 row["photographs"],
             ]
             for layer, row in rows.items()
         ],
     )
-    title = f"Spread of {photographs[0].name} from the central neurons, and their box; {reproduction.network()}"
-    reproduction.finish(
+    title = f"Spread of {photographs[0].name} from the central neurons, and their box; {paper.network()}"
+    paper.finish(
         workdir,
-        results={"network": reproduction.network(), "images": [photo.name for photo in photographs], "layers": rows},
+        results={"network": paper.network(), "images": [photo.name for photo in photographs], "layers": rows},
         table=table,
         pictures={
-            "receptive_fields": ij.figures.montage(tiles, labels=labels, columns=4, title=title),
-            "sides": ij.plots.curves(
+            "receptive_fields": ij.viz.montage(tiles, labels=labels, columns=4, title=title),
+            "sides": ij.viz.curves(
                 list(rows),
                 {
                     "box": [row["box_side"] for row in rows.values()],

@@ -21,7 +21,7 @@ from absl import flags
 from PIL import Image
 
 import invert_jax as ij
-from experiments import common, restart_statistics
+from experiments.lib import common, restart_statistics
 
 FLAGS = flags.FLAGS
 
@@ -195,7 +195,7 @@ def _problem(workdir, results, problem, most):
         images = found.image[found.finite].astype(np.float32)
         distance = "-"
         if len(images) > 1:
-            distance = f"{restart_statistics.mean_over(ij.invariance.distances(images)):.1f}"
+            distance = f"{restart_statistics.mean_over(ij.analysis.pairwise_rms(images)):.1f}"
         error = f"{100 * found.error[found.finite].mean():.1f}" if len(images) else "-"
         rows.append([name, len(found.error), int((~found.finite).sum()), error, distance])
         if number >= most:
@@ -240,7 +240,7 @@ def _maps(problem, name, found, images):
     """Where restarts differ, whole and band by band on one scale from black, their mean, and their descent."""
     maps, plots = [], []
     if len(images) > 1:
-        spread = ij.invariance.spread(images, num_levels=restart_statistics.BANDS)
+        spread = ij.analysis.pixel_std(images, num_levels=restart_statistics.BANDS)
         maps.append(_picture(spread.mean, f"Mean of the restarts of {name} from {problem}", "mean"))
         bands = np.sqrt((spread.bands**2).mean(axis=3, keepdims=True))
         most = max(float(bands.max()), 1e-6)
@@ -253,15 +253,15 @@ def _maps(problem, name, found, images):
             maps.append(_picture(255 * deviation / most, alt, f"{called}, {root:.1f} gray levels"))
         whole = np.sqrt((spread.deviation**2).mean(axis=2))
         title = f"{problem}, {name}: standard deviation over {len(images)} restarts"
-        plots.append(_picture(ij.plots.heatmap(whole, title=title, label="gray levels"), title, "", plot=True))
+        plots.append(_picture(ij.viz.heatmap(whole, title=title, label="gray levels"), title, "", plot=True))
     title = f"{problem}, {name}: energy against steps"
-    plots.append(_picture(ij.plots.convergence(found.energy, title=title), title, "", plot=True))
+    plots.append(_picture(ij.viz.convergence(found.energy, title=title), title, "", plot=True))
     return {"maps": maps, "plots": plots}
 
 
 def _picture(image, alt, caption, *, plot=False):
     """An image as the page holds it: its bytes in the address."""
-    picture, stream = Image.fromarray(ij.figures.display(image)), io.BytesIO()
+    picture, stream = Image.fromarray(ij.viz.display(image)), io.BytesIO()
     kind = "webp" if max(picture.size) <= _LARGEST else "jpeg"
     picture.save(stream, format=kind, lossless=plot, quality=_QUALITY)
     return {

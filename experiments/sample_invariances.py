@@ -29,7 +29,7 @@ import numpy as np
 from absl import flags
 
 import invert_jax as ij
-from experiments import common, described, reproduction, sweeping
+from experiments.lib import common, described, paper, progress
 
 FLAGS = flags.FLAGS
 
@@ -57,8 +57,8 @@ def main() -> int:
     _join()
     sweep = described.sweep()
     own = FLAGS.memory_gb is not None
-    memory = FLAGS.memory_gb * 2**30 if own else sweeping.memory()
-    chunk_size = FLAGS.chunk_size or sweeping.chunk_size(sweep, memory, max(ij.sweeps.CHUNK_SIZES) if own else None)
+    memory = FLAGS.memory_gb * 2**30 if own else progress.memory()
+    chunk_size = FLAGS.chunk_size or progress.chunk_size(sweep, memory, max(ij.sweeps.CHUNK_SIZES) if own else None)
     leader = jax.process_index() == 0
     begun = _begun(FLAGS.workdir)
     if begun and FLAGS.chunk_size is None:
@@ -70,14 +70,14 @@ def main() -> int:
     before = signal.signal(signal.SIGINT, lambda *_: _ask_to_stop(asked))
     began = time.monotonic()
     try:
-        with sweeping.Display(sweep, workdir, leader) as display:
+        with progress.Display(sweep, workdir, leader) as display:
             results = ij.sweeps.run(
                 sweep,
                 workdir,
                 chunk_size=chunk_size,
                 extend=FLAGS.extend,
                 checkpoint_seconds=FLAGS.checkpoint_seconds,
-                hooks=ij.sweeps.Hooks(watch=display.show, tell=sweeping.tell, stop=lambda: bool(asked)),
+                hooks=ij.sweeps.Hooks(watch=display.show, tell=progress.tell, stop=lambda: bool(asked)),
             )
     except ij.sweeps.StoppedError:
         common.console.print(f"Stopped; the same command goes on from here ({workdir}).", highlight=False)
@@ -86,10 +86,10 @@ def main() -> int:
         signal.signal(signal.SIGINT, before)
     if leader:
         _draw(sweep, results, workdir)
-        rows = sweeping.Index(workdir).write(complete=True)
-        table = reproduction.markdown(
+        rows = progress.Index(workdir).write(complete=True)
+        table = paper.markdown(
             ["problem", "photograph", "restarts", "relative error, %"],
-            [[row["problem"], row["image"], row["restarts"], reproduction.percent(row["errors"])] for row in rows],
+            [[row["problem"], row["image"], row["restarts"], paper.percent(row["errors"])] for row in rows],
         )
         common.console.print(table, highlight=False, markup=False)
         failed = sum(row["not_finite"] for row in rows)
@@ -172,7 +172,7 @@ def _say_plan(sweep, chunk_size, memory, begun):
     common.console.print(
         f"{len(sweep.problems)} problems, {sweep.size} restarts of {steps} steps at most{known}; {chunk_size} at a "
         f"time on each of {jax.device_count()} devices, about {gigabytes:.1f} of {memory / 2**30:.1f} GB; "
-        f"{disk / 2**30:.2f} GB on disk; about {sweeping.duration(seconds)}, by arithmetic alone.",
+        f"{disk / 2**30:.2f} GB on disk; about {progress.duration(seconds)}, by arithmetic alone.",
         highlight=False,
         soft_wrap=True,
     )
@@ -216,7 +216,7 @@ def _draw(sweep, results, workdir):
                 for error, good in zip(found.error, found.finite, strict=True)
             ]
             tiles = [image, *np.nan_to_num(found.image[:_SHOWN].astype(np.float32))]
-            picture = ij.figures.montage(
+            picture = ij.viz.montage(
                 tiles, labels=[name, *labels[:_SHOWN]], columns=3, title=f"{problem.name} (clipped to 0..255)"
             )
             ij.save_image(room / f"{problem.name}-{name}.png", picture)

@@ -15,36 +15,28 @@ image with given features, `sample` many:
 """
 
 from invert_jax import (
-    batching,
-    coupled,
-    figures,
-    files,
+    analysis,
     images,
-    intervals,
-    invariance,
     inversion,
-    layers,
     losses,
     masks,
-    metrics,
-    objective,
+    networks,
     optimizers,
     parameterizations,
-    plots,
     pyramid,
-    receptive_field,
     recipes,
     regularizers,
     sampling,
-    sensitivity,
     sweeps,
+    viz,
     weights,
 )
+from invert_jax.analysis import metrics
 from invert_jax.baselines import hoggle
-from invert_jax.fingerprints import fingerprint, surroundings
-from invert_jax.images import load_image, sample_image, save_image
+from invert_jax.images import example_image, load_image, save_image
 from invert_jax.inversion import invert
-from invert_jax.representations import alexnet, dsift, from_flax, from_function, hog, patch_sift, random_alexnet_params
+from invert_jax.networks import alexnet, random_alexnet_params, receptive_field
+from invert_jax.representations import dsift, from_flax, from_function, hog, patch_sift
 from invert_jax.sampling import sample
 from invert_jax.sweeps import load_sweep
 from invert_jax.types import Preimage, Recipe, Representation
@@ -58,45 +50,36 @@ __all__ = [
     "Representation",
     "__version__",
     "alexnet",
-    "batching",
-    "coupled",
+    "analysis",
     "dsift",
-    "figures",
-    "files",
-    "fingerprint",
+    "example_image",
     "from_flax",
     "from_function",
     "hog",
     "hoggle",
     "images",
-    "intervals",
-    "invariance",
     "inversion",
     "invert",
-    "layers",
     "load_image",
     "load_params",
     "load_sweep",
     "losses",
     "masks",
     "metrics",
-    "objective",
+    "networks",
     "optimizers",
     "parameterizations",
     "patch_sift",
-    "plots",
     "pyramid",
     "random_alexnet_params",
     "receptive_field",
     "recipes",
     "regularizers",
     "sample",
-    "sample_image",
     "sampling",
     "save_image",
     "save_params",
-    "sensitivity",
-    "surroundings",
     "sweeps",
+    "viz",
     "weights",
 ]

@@ -4,22 +4,26 @@ Nothing here changes the range of an image silently, and nothing is downloaded.
 """
 
 import importlib.resources
+import io
 import os
+import sys
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import imageio.v3 as iio
 import numpy as np
+from PIL import Image, ImageOps, UnidentifiedImageError
 
-from invert_jax import checks, decoding, files
+from invert_jax._util import atomic_io, checks
 
 _GRAY_WEIGHTS = np.array([0.298936021293775, 0.587043074451121, 0.114020904255103])  # MATLAB's rgb2gray
 
 _JPEG = {"quality": 95, "subsampling": 0}  # 4:4:4: colors as sharp as the luminance
 _WRITABLE: dict[str, dict[str, Any]] = {".png": {}, ".jpg": _JPEG, ".jpeg": _JPEG}
 
-_SAMPLE_FILES = {
+_EXAMPLE_FILES = {
     "astronaut": "astronaut.png",  # public domain (NASA)
     "brick": "brick.png",  # CC0 (CC0Textures)
     "camera": "camera.png",  # CC0 (Lav Varshney)
@@ -32,8 +36,8 @@ _SAMPLE_FILES = {
     "rocket": "rocket.jpg",  # public domain (SpaceX)
 }
 
-SAMPLES = tuple(_SAMPLE_FILES)
-"""Names that `sample_image` takes; brick, camera, clock, grass and gravel are gray."""
+EXAMPLES = tuple(_EXAMPLE_FILES)
+"""Names that `example_image` takes; brick, camera, clock, grass and gravel are gray."""
 
 
 def load_image(path: str | os.PathLike, *, size: int | tuple[int, int] | None = None, gray: bool = False) -> np.ndarray:
@@ -63,7 +67,7 @@ def load_image(path: str | os.PathLike, *, size: int | tuple[int, int] | None = 
     """
     if size is not None:
         _height_width(size)  # a bad size is told before a large file is read
-    image = decoding.read(path)
+    image = _read(path)
     if gray:
         image = to_gray(image)
     if size is not None:
@@ -71,11 +75,13 @@ def load_image(path: str | os.PathLike, *, size: int | tuple[int, int] | None = 
     return np.repeat(image, 3, axis=2) if image.shape[2] == 1 and not gray else image
 
 
-def sample_image(name: str = "chelsea", *, size: int | tuple[int, int] | None = None, gray: bool = False) -> np.ndarray:
+def example_image(
+    name: str = "chelsea", *, size: int | tuple[int, int] | None = None, gray: bool = False
+) -> np.ndarray:
     """A public-domain or CC0 photograph that comes inside scikit-image; nothing is downloaded.
 
     Args:
-      name: one of `SAMPLES`.
+      name: one of `EXAMPLES`.
       size: as in `load_image`.
       gray: as in `load_image`.
 
@@ -86,14 +92,14 @@ def sample_image(name: str = "chelsea", *, size: int | tuple[int, int] | None = 
       ValueError: an unknown name.
       FileNotFoundError: the installed scikit-image does not carry the file.
 
-    >>> sample_image("chelsea", size=64).shape
+    >>> example_image("chelsea", size=64).shape
     (64, 64, 3)
     """
-    checks.require_choice(name, SAMPLES, "sample image")
-    resource = importlib.resources.files("skimage").joinpath("data", _SAMPLE_FILES[name])
+    checks.require_choice(name, EXAMPLES, "sample image")
+    resource = importlib.resources.files("skimage").joinpath("data", _EXAMPLE_FILES[name])
     if not resource.is_file():
         raise FileNotFoundError(
-            f"The installed scikit-image does not carry {_SAMPLE_FILES[name]}, the sample image {name!r}: "
+            f"The installed scikit-image does not carry {_EXAMPLE_FILES[name]}, the sample image {name!r}: "
             f"install scikit-image 0.25 or 0.26, or read a photograph of your own with load_image."
         )
     with importlib.resources.as_file(resource) as path:
@@ -170,7 +176,7 @@ def save_image(path: str | os.PathLike, image) -> None:
     path = Path(path)
     checks.require_choice(path.suffix.lower(), tuple(_WRITABLE), "image extension")
     extension = path.suffix.lower()
-    files.write(path, _encode(_to_8_bit(image), extension, **_WRITABLE[extension]))
+    atomic_io.write_bytes(path, _encode(_to_8_bit(image), extension, **_WRITABLE[extension]))
 
 
 def save_animation(path: str | os.PathLike, frames: Sequence, *, seconds_per_frame: float) -> None:
@@ -201,7 +207,7 @@ def save_animation(path: str | os.PathLike, frames: Sequence, *, seconds_per_fra
     milliseconds = 10 * round(100 * seconds_per_frame)
     pixels = np.stack([_to_8_bit(frame) for frame in frames])
     # Said to be a batch, as gray frames 3 pixels wide would pass for one color image.
-    files.write(path, _encode(pixels, ".gif", is_batch=True, duration=milliseconds, loop=0, disposal=1))
+    atomic_io.write_bytes(path, _encode(pixels, ".gif", is_batch=True, duration=milliseconds, loop=0, disposal=1))
 
 
 def _encode(pixels: np.ndarray, extension: str, **options) -> bytes:
@@ -251,3 +257,103 @@ def _to_8_bit(image) -> np.ndarray:
     checks.require_finite(image, "image to write")
     pixels = np.clip(np.rint(image.astype(np.float64)), 0, 255).astype(np.uint8)
     return pixels[..., 0] if pixels.shape[2] == 1 else pixels
+
+
+_READABLE = ("PNG", "JPEG", "BMP", "TIFF", "GIF", "WEBP")
+
+
+def _read(path: str | os.PathLike) -> np.ndarray:
+    """The pixels of a file, upright and opaque: float32 `[H, W, 1]` if it is gray, else `[H, W, 3]`, 0..255."""
+    path = Path(path)
+    if path.is_dir():
+        raise ValueError(f"{path} is a folder; load_image reads one image file: give the path of a file.")
+    if not path.exists():
+        raise FileNotFoundError(f"There is no file {path}; check the path of the image.")
+    data = path.read_bytes()
+    if not data:
+        raise ValueError(f"{path} is empty (0 bytes); give a PNG, JPEG, BMP, TIFF, GIF or WebP file.")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # about broken metadata, which is not used
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            pixels = _decode(data)
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
+        raise ValueError(
+            f"{path} has more than {Image.MAX_IMAGE_PIXELS} pixels, too many to read safely; shrink it first."
+        ) from None
+    except UnidentifiedImageError:
+        raise ValueError(
+            f"{path} is not an image that can be read; give a PNG, JPEG, BMP, TIFF, GIF or WebP file "
+            f"with 8 or 16 bits per channel."
+        ) from None
+    except _UnsupportedError as error:
+        raise ValueError(f"{path} holds {error}; save it as 8- or 16-bit gray or RGB.") from None
+    except Exception as error:  # a damaged file fails anywhere in a decoder, with nearly any error
+        raise ValueError(f"{path} is damaged and cannot be decoded ({error}); get the file again.") from error
+    return pixels
+
+
+class _UnsupportedError(Exception):
+    """The file is sound, but what it holds has no faithful reading as 0..255."""
+
+
+def _decode(data: bytes) -> np.ndarray:
+    picture = Image.open(io.BytesIO(data), formats=_READABLE)
+    args = picture.tile[0].args if picture.tile else None
+    raw_mode = str(args[0] if isinstance(args, tuple) and args else args)
+    if picture.mode.startswith("I;16"):
+        if "16" not in raw_mode:
+            raise _UnsupportedError("12-bit pixels")
+        if getattr(picture, "tag_v2", {}).get(262) == 0:
+            raise _UnsupportedError("16-bit pixels where 0 is white")
+        _refuse_color_key(picture)
+        return np.asarray(_upright(picture)).astype(np.float32)[..., None] / 257
+    if picture.mode in ("I", "F"):
+        raise _UnsupportedError("32-bit or floating-point pixels, which have no agreed range")
+    kind, _, byte_order = raw_mode.partition(";16")
+    if byte_order in ("B", "L", "N"):
+        if kind != picture.mode:
+            raise _UnsupportedError(f"16-bit pixels in an uncommon layout ({kind})")
+        _refuse_color_key(picture)
+        return _over_white(_decode_16_bit(data, picture, byte_order) / 257)
+    picture = _upright(picture)
+    transparent = "A" in picture.getbands() or "a" in picture.getbands() or "transparency" in picture.info
+    if transparent:
+        picture = picture.convert("RGBA")
+    elif picture.mode in ("1", "L"):
+        picture = picture.convert("L")
+    else:
+        picture = picture.convert("RGB")
+    pixels = np.asarray(picture, np.float32)
+    return _over_white(pixels if pixels.ndim == 3 else pixels[..., None])
+
+
+def _decode_16_bit(data: bytes, picture: Image.Image, byte_order: str) -> np.ndarray:
+    """The pixels of a file, upright and opaque: float32 `[H, W, 1]` if it is gray, else `[H, W, 3]`, 0..255."""
+    low = Image.open(io.BytesIO(data), formats=_READABLE)
+    native = "L" if sys.byteorder == "little" else "B"
+    order = native if byte_order == "N" else byte_order
+    swapped = f"{picture.mode};16{'B' if order == 'L' else 'L'}"
+    low.tile = [
+        tile._replace(args=(swapped, *tile.args[1:]) if isinstance(tile.args, tuple) else swapped) for tile in low.tile
+    ]
+    high_byte, low_byte = (np.asarray(_upright(half), np.float32) for half in (picture, low))
+    return 256 * high_byte + low_byte
+
+
+def _refuse_color_key(picture: Image.Image) -> None:
+    if "transparency" in picture.info:
+        raise _UnsupportedError("16-bit pixels with a transparent color")
+
+
+def _upright(picture: Image.Image) -> Image.Image:
+    picture.load()
+    return ImageOps.exif_transpose(picture)
+
+
+def _over_white(pixels: np.ndarray) -> np.ndarray:
+    """Composites `[H, W, 4]` over white; other pixels are returned as they are."""
+    if pixels.shape[2] != 4:
+        return pixels
+    opacity = pixels[..., 3:] / 255
+    return pixels[..., :3] * opacity + 255 * (1 - opacity)

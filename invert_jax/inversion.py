@@ -11,7 +11,9 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from invert_jax import checks, metrics, objective
+from invert_jax import objective
+from invert_jax._util import checks
+from invert_jax.analysis import metrics
 from invert_jax.types import Preimage, Recipe, Representation
 
 

@@ -7,7 +7,7 @@ Every loss has the signature `loss(features, target, mask=None) -> scalar`, with
 import jax
 import jax.numpy as jnp
 
-from invert_jax import numerics
+from invert_jax._util import safe_math
 
 
 def _masked(values, mask):
@@ -18,42 +18,42 @@ def _or_one(normalizer):
     return jnp.where(normalizer > 0, normalizer, 1)
 
 
-def squared_distance(features: jax.Array, target: jax.Array, mask: jax.Array | None = None) -> jax.Array:
+def normalized_squared_l2(features: jax.Array, target: jax.Array, mask: jax.Array | None = None) -> jax.Array:
     """Normalized squared Euclidean distance, eq. 3's first term: `|m (y - y0)|^2 / |m y0|^2`.
 
-    >>> float(squared_distance(jnp.array([1.0, 3.0]), jnp.array([1.0, 1.0])))
+    >>> float(normalized_squared_l2(jnp.array([1.0, 3.0]), jnp.array([1.0, 1.0])))
     2.0
     """
     return jnp.sum(_masked(features - target, mask) ** 2) / _or_one(jnp.sum(_masked(target, mask) ** 2))
 
 
-def distance(features: jax.Array, target: jax.Array, mask: jax.Array | None = None) -> jax.Array:
+def normalized_l2(features: jax.Array, target: jax.Array, mask: jax.Array | None = None) -> jax.Array:
     """Normalized Euclidean distance, `|m (y - y0)|_2 / |m y0|_2`; its gradient is 0 where they agree.
 
     Source: Singh & Namboodiri 2015, eq. 4, over the norm of the target.
 
-    >>> float(distance(jnp.array([4.0, 7.0]), jnp.array([0.0, 4.0])))
+    >>> float(normalized_l2(jnp.array([4.0, 7.0]), jnp.array([0.0, 4.0])))
     1.25
     """
-    return numerics.norm(_masked(features - target, mask)) / scale(target, mask)
+    return safe_math.safe_norm(_masked(features - target, mask)) / target_norm(target, mask)
 
 
-def scale(target: jax.Array, mask: jax.Array | None = None) -> jax.Array:
-    """The unit of `distance` and of eq. 7, `|m y0|_2`, or 1 if that is zero.
+def target_norm(target: jax.Array, mask: jax.Array | None = None) -> jax.Array:
+    """The unit of `normalized_l2` and of eq. 7, `|m y0|_2`, or 1 if that is zero.
 
-    >>> float(scale(jnp.array([3.0, 4.0])))
+    >>> float(target_norm(jnp.array([3.0, 4.0])))
     5.0
     """
-    return _or_one(numerics.norm(_masked(target, mask)))
+    return _or_one(safe_math.safe_norm(_masked(target, mask)))
 
 
-def l1_distance(features: jax.Array, target: jax.Array, mask: jax.Array | None = None) -> jax.Array:
+def normalized_l1(features: jax.Array, target: jax.Array, mask: jax.Array | None = None) -> jax.Array:
     """Normalized L1 distance, `|m (y - y0)|_1 / |m y0|_1`; its subgradient is 0 where they agree.
 
-    >>> float(l1_distance(jnp.array([1.0, 3.0]), jnp.array([1.0, 1.0])))
+    >>> float(normalized_l1(jnp.array([1.0, 3.0]), jnp.array([1.0, 1.0])))
     1.0
     """
-    return jnp.sum(numerics.absolute(_masked(features - target, mask))) / _or_one(
+    return jnp.sum(safe_math.safe_abs(_masked(features - target, mask))) / _or_one(
         jnp.sum(jnp.abs(_masked(target, mask)))
     )
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from invert_jax import checks
+from invert_jax._util import checks
 
 
 def central(shape: tuple[int, ...], *, size: int = 5) -> np.ndarray:

@@ -11,7 +11,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from invert_jax import checks, losses, regularizers
+from invert_jax import losses, regularizers
+from invert_jax._util import checks
 from invert_jax.types import Loss, Recipe, Representation
 
 TYPICAL_RMS = 68.92116477
@@ -246,5 +247,5 @@ def evaluate(
     loss = objective.loss(features, objective.target, objective.mask)
     alpha = prior_share * objective.lambda_alpha * regularizers.alpha_norm(x, alpha=objective.alpha)
     tv = prior_share * objective.lambda_tv * regularizers.total_variation(x, beta=objective.beta)
-    total = loss + alpha + tv + compactness / losses.scale(objective.target, objective.mask)
+    total = loss + alpha + tv + compactness / losses.target_norm(objective.target, objective.mask)
     return total, jnp.stack([total, loss, alpha, tv])

@@ -5,13 +5,14 @@ import dataclasses
 import jax
 import jax.numpy as jnp
 
-from invert_jax import checks, numerics, pyramid
+from invert_jax import pyramid
+from invert_jax._util import checks, safe_math
 from invert_jax.types import Parameterization
 
 
 def _random_start(key, image_shape):
     noise = jax.random.normal(key, image_shape, jnp.float32)
-    return noise / numerics.norm(noise)
+    return noise / safe_math.safe_norm(noise)
 
 
 def _itself(x, *context):
@@ -35,7 +36,7 @@ _START = 0.01  # standard deviation of I_pre at the start, 0.6 gray levels; from
 _NEAREST = 1e-3  # gray levels from an end of the range, where `encode` stops: at the end itself I_pre is infinite
 
 
-def bounded(z: jax.Array) -> jax.Array:
+def scaled_sigmoid(z: jax.Array) -> jax.Array:
     """Eq. 1: `I_r = 2 B sigmoid(I_pre) - B`, written as `B tanh(I_pre / 2)`, which has no overflow.
 
     Args:
@@ -46,7 +47,7 @@ def bounded(z: jax.Array) -> jax.Array:
 
     Source: Singh & Namboodiri 2015, eq. 1.
 
-    >>> bounded(jnp.array([-1e4, 0.0, 1e4])).tolist()
+    >>> scaled_sigmoid(jnp.array([-1e4, 0.0, 1e4])).tolist()
     [-127.5, 0.0, 127.5]
     """
     return BOUND * jnp.tanh(z / 2)
@@ -94,7 +95,7 @@ class _Seen:
     num_levels: int
 
     def __call__(self, z, center, sigma, stage):
-        shown = pyramid.at_stage(bounded(z), stage, num_levels=self.num_levels)
+        shown = pyramid.switched_at_stage(scaled_sigmoid(z), stage, num_levels=self.num_levels)
         return (BOUND + shown - center) / sigma
 
 
@@ -105,6 +106,6 @@ class _HeldBack:
     num_levels: int
 
     def __call__(self, z, stage):
-        image = bounded(z)
-        rest = image - pyramid.at_stage(image, stage, num_levels=self.num_levels)
-        return numerics.norm(jnp.where(stage < self.num_levels - 1, rest, 0))  # exactly 0, whatever was rounded
+        image = scaled_sigmoid(z)
+        rest = image - pyramid.switched_at_stage(image, stage, num_levels=self.num_levels)
+        return safe_math.safe_norm(jnp.where(stage < self.num_levels - 1, rest, 0))  # exactly 0, whatever was rounded

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from invert_jax import checks
+from invert_jax._util import checks
 
 KERNEL = (1 / 16, 4 / 16, 6 / 16, 4 / 16, 1 / 16)
 """Burt & Adelson's 5-tap generating kernel with `a = 3/8`, the binomial one."""
@@ -147,7 +147,7 @@ def switched(image: jax.Array, switches: jax.Array) -> jax.Array:
 
     Args:
       image: `[H, W, C]`.
-      switches: `[K]`, 1 where a level is on, the finest first; see `coarse_to_fine`.
+      switches: `[K]`, 1 where a level is on, the finest first; see `stage_switches`.
 
     Returns:
       `[H, W, C]`.
@@ -165,7 +165,7 @@ def switched(image: jax.Array, switches: jax.Array) -> jax.Array:
     return image - recompose(hidden)
 
 
-def coarse_to_fine(stage: jax.Array | int, *, num_levels: int) -> jax.Array:
+def stage_switches(stage: jax.Array | int, *, num_levels: int) -> jax.Array:
     """The switches of a stage of inversion: at stage 0 the coarsest level alone is on, and each stage adds the next.
 
     Args:
@@ -177,15 +177,15 @@ def coarse_to_fine(stage: jax.Array | int, *, num_levels: int) -> jax.Array:
 
     Source: Singh & Namboodiri 2015, section 3.4.
 
-    >>> coarse_to_fine(1, num_levels=4).tolist()
+    >>> stage_switches(1, num_levels=4).tolist()
     [0.0, 0.0, 1.0, 1.0]
     """
     checks.require_count(num_levels, "num_levels")
     return (jnp.arange(num_levels) >= num_levels - 1 - stage).astype(jnp.float32)
 
 
-def at_stage(image: jax.Array, stage: jax.Array | int, *, num_levels: int) -> jax.Array:
-    """I_in of a stage of inversion, `switched(image, coarse_to_fine(stage))`, in one step.
+def switched_at_stage(image: jax.Array, stage: jax.Array | int, *, num_levels: int) -> jax.Array:
+    """I_in of a stage of inversion, `switched(image, stage_switches(stage))`, in one step.
 
     With the levels finer than `j` off, recomposition only expands: `I_in = EXPAND^{j-1}(REDUCE^{j-1}(I_r))`, which is
     one matrix for the rows and one for the columns. At the last stage they are identities, and the image is exact.
@@ -201,8 +201,8 @@ def at_stage(image: jax.Array, stage: jax.Array | int, *, num_levels: int) -> ja
     Source: Singh & Namboodiri 2015, eq. 2 and section 3.4.
 
     >>> image = jnp.arange(12.0).reshape(4, 3, 1)
-    >>> shown = at_stage(image, 1, num_levels=3)
-    >>> bool(jnp.allclose(shown, switched(image, coarse_to_fine(1, num_levels=3)), atol=1e-5))
+    >>> shown = switched_at_stage(image, 1, num_levels=3)
+    >>> bool(jnp.allclose(shown, switched(image, stage_switches(1, num_levels=3)), atol=1e-5))
     True
     """
     checks.require_image(image, what="Laplacian pyramid")

@@ -4,7 +4,9 @@ import functools
 
 import optax
 
-from invert_jax import checks, layers, losses, objective, optimizers, parameterizations
+from invert_jax import losses, objective, optimizers, parameterizations
+from invert_jax._util import checks
+from invert_jax.networks import architectures
 from invert_jax.types import Recipe, Representation
 
 DEEP_STAGES = ((4e-3, 100), (4e-4, 200), (4e-5, 100))
@@ -56,7 +58,7 @@ def mahendran_vedaldi(
         sigma=None,
         alpha=alpha,
         beta=beta,
-        loss=losses.squared_distance,
+        loss=losses.normalized_squared_l2,
         optimizer=optimizers.momentum_descent,
         parameterization=parameterizations.pixels,
     )
@@ -86,8 +88,8 @@ def for_layer(layer: str) -> Recipe:
 
 def _of_layer(layer, groups):
     """The value for a layer, of groups of layers `(value, count)`."""
-    checks.require_choice(layer, layers.NAMES, "CNN-A layer")
-    return [value for value, count in groups for _ in range(count)][layers.NAMES.index(layer)]
+    checks.require_choice(layer, architectures.LAYER_NAMES, "CNN-A layer")
+    return [value for value, count in groups for _ in range(count)][architectures.LAYER_NAMES.index(layer)]
 
 
 def shallow(*, lambda_tv: float = 5.0) -> Recipe:
@@ -204,7 +206,7 @@ def laplacian_pyramid(
         sigma=None,
         alpha=6.0,
         beta=2.0,
-        loss=losses.distance,
+        loss=losses.normalized_l2,
         optimizer=_adam,
         parameterization=parameterization,
         prior_shares=tuple(share for _, _, share in stages),
@@ -246,4 +248,4 @@ def default(representation_or_layer: Representation | str) -> Recipe:
         kind = type(representation_or_layer).__name__
         raise TypeError(f"default takes a Representation or the name of a layer of CNN-A; got {kind}.")
     layer = getattr(representation_or_layer.apply, "layer", None)
-    return laplacian_pyramid(layer) if layer in layers.NAMES else shallow()
+    return laplacian_pyramid(layer) if layer in architectures.LAYER_NAMES else shallow()

@@ -3,7 +3,7 @@
 import jax
 import jax.numpy as jnp
 
-from invert_jax import numerics
+from invert_jax._util import safe_math
 
 
 def alpha_norm(x: jax.Array, *, alpha: float = 6.0) -> jax.Array:
@@ -21,7 +21,7 @@ def alpha_norm(x: jax.Array, *, alpha: float = 6.0) -> jax.Array:
     """
     if float(alpha).is_integer() and int(alpha) % 2 == 0:
         return jnp.sum(x ** int(alpha))
-    return jnp.sum(numerics.power(numerics.absolute(x), alpha))
+    return jnp.sum(safe_math.safe_power(safe_math.safe_abs(x), alpha))
 
 
 def total_variation(x: jax.Array, *, beta: float = 2.0) -> jax.Array:
@@ -44,4 +44,4 @@ def total_variation(x: jax.Array, *, beta: float = 2.0) -> jax.Array:
     if beta == 2:
         return jnp.sum(down * down) + jnp.sum(right * right)
     square = jnp.pad(down * down, ((0, 1), (0, 0), (0, 0))) + jnp.pad(right * right, ((0, 0), (0, 1), (0, 0)))
-    return jnp.sum(numerics.power(square, beta / 2))
+    return jnp.sum(safe_math.safe_power(square, beta / 2))

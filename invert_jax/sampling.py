@@ -14,7 +14,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
-from invert_jax import batching, checks, objective
+from invert_jax import batching, objective
+from invert_jax._util import checks
 from invert_jax.types import Preimage, Recipe, Representation
 
 _CHUNK_SIZE = {"cpu": 4}

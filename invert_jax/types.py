@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import jax
 
-from invert_jax import checks
+from invert_jax._util import checks
 
 Image = jax.Array
 """float32 `[H, W, C]`, intensity 0..255."""

@@ -50,7 +50,7 @@ def photographs(tmp_path_factory):
     """A folder of three photographs: a green one, and two that are not."""
     folder = tmp_path_factory.mktemp("photographs")
     for name in ("astronaut", "chelsea", "coffee"):
-        image = ij.sample_image(name, size=(48, 64))
+        image = ij.example_image(name, size=(48, 64))
         ij.save_image(folder / f"{name}.png", image * (0.2, 1.0, 0.2) if name == "astronaut" else image)
     return folder
 

@@ -7,8 +7,8 @@ import invert_jax as ij
 from invert_jax import batching, sweeps
 
 RECIPE = ij.recipes.mahendran_vedaldi(stages=((4e-3, 50), (4e-4, 30)))
-IMAGES = {name: ij.sample_image(name, size=24, gray=True) for name in ("chelsea", "coffee", "rocket")}
-SIZES = {"chelsea": IMAGES["chelsea"], "wide": ij.sample_image("chelsea", size=(24, 40), gray=True)}
+IMAGES = {name: ij.example_image(name, size=24, gray=True) for name in ("chelsea", "coffee", "rocket")}
+SIZES = {"chelsea": IMAGES["chelsea"], "wide": ij.example_image("chelsea", size=(24, 40), gray=True)}
 PROBLEMS = (
     sweeps.Problem("hogb", ij.hog(binning="bilinear"), RECIPE, IMAGES),  # whose descents amplify any other rounding
     sweeps.Problem("hog", ij.hog(), RECIPE, SIZES),

@@ -10,7 +10,7 @@ from oracles import differences
 from refusals import call_refused
 
 import invert_jax as ij
-from invert_jax.representations.alexnet import AlexNet
+from invert_jax.networks.alexnet import AlexNet
 
 NAMES = tuple(row[0] for row in oracle.GEOMETRY)
 
@@ -29,7 +29,7 @@ def every_tap(params, image):
 
 @pytest.fixture(scope="module")
 def photograph():
-    return ij.sample_image(size=227)
+    return ij.example_image(size=227)
 
 
 @pytest.fixture(scope="module")
@@ -69,7 +69,7 @@ def test_every_layer_of_the_bundled_network_is_the_oracles(bundled_taps, layer):
 
 
 def test_there_are_exactly_the_twenty_taps(bundled_taps):
-    assert set(bundled_taps[0]) == set(NAMES) == set(ij.layers.NAMES)
+    assert set(bundled_taps[0]) == set(NAMES) == set(ij.networks.LAYER_NAMES)
 
 
 @pytest.mark.parametrize("layer", ["conv1", "norm1", "pool5", "fc8"])
@@ -87,7 +87,7 @@ def test_the_papers_network_runs_to_fc8(photograph):
 
 
 def test_larger_images_give_larger_fully_connected_maps(narrow):
-    image = ij.sample_image(size=(259, 300))
+    image = ij.example_image(size=(259, 300))
     taps, expected = every_tap(narrow, image), oracle.features(narrow, image)
     assert taps["fc8"].shape == (2, 3, 7)
     for name in NAMES:
@@ -142,7 +142,7 @@ def test_plain_jit_and_vmap_agree(narrow):
 @pytest.mark.parametrize(("layer", "side"), [("norm1", 51), ("conv3", 99), ("fc8", 227)])
 def test_gradient_is_finite_differences(narrow, layer, side):
     phi = ij.alexnet(narrow, layer=layer)
-    image = ij.sample_image(size=side)
+    image = ij.example_image(size=side)
     rng = np.random.default_rng(0)
     weight = rng.normal(size=phi.feature_shape(image.shape)).astype(np.float32)
     gradient = np.asarray(jax.jit(jax.grad(lambda x: jnp.sum(phi.apply(phi.params, x) * weight)))(image), np.float64)
@@ -165,7 +165,7 @@ def test_gradient_is_finite_on_a_flat_image(narrow):
 
 
 def test_bfloat16_rounds_the_network_and_nothing_else(key):
-    photograph = ij.sample_image("chelsea", size=67)
+    photograph = ij.example_image("chelsea", size=67)
     for layer in ("conv1", "norm1", "conv2"):
         exact, rounded = ij.alexnet(layer=layer), ij.alexnet(layer=layer, precision="bfloat16")
         want, got = exact(photograph), rounded(photograph)
@@ -196,7 +196,7 @@ def test_unknown_layer_lists_the_layers(narrow, layer):
 def test_smallest_image_of_each_layer(narrow, layer):
     phi = ij.alexnet(narrow, layer=layer)
     need = {"conv1": 11, "relu1": 11, "pool1": 19, "norm1": 19, "fc6": 227, "fc8": 227}.get(layer)
-    need = need or ij.layers.smallest_input(ij.layers.up_to(layer))
+    need = need or ij.networks.smallest_input(ij.networks.layers_up_to(layer))
     assert 1 in phi.feature_shape((need, need + 40, 3))[:2]
     for shape in ((need - 1, 300, 3), (300, need - 1, 3)):
         match = rf"CNN-A at {layer} needs an image of at least {need} x {need} pixels; got {shape[0]} x {shape[1]}"

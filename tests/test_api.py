@@ -12,14 +12,15 @@ import pytest
 from flax import linen as nn
 
 import invert_jax as ij
-from invert_jax import checks, decoding, numerics, ops, representations
+from invert_jax import representations
 from invert_jax import types as records
-from invert_jax.baselines import dictionaries
-from invert_jax.weights import archive, matching, matconvnet, pinned
+from invert_jax._util import checks, safe_math
+from invert_jax.networks import ops
+from invert_jax.weights import matconvnet, npz, registry, validation
 
 MODULES = [getattr(ij, name) for name in ij.__all__ if isinstance(getattr(ij, name), types.ModuleType)]
-INNER = [checks, decoding, dictionaries, numerics, ops, records, archive, matching, matconvnet, pinned]
-INNER += [getattr(representations, name) for name in ("adapters", "alexnet", "dsift", "hog", "orientation")]
+INNER = [checks, safe_math, ops, records, npz, validation, matconvnet, registry]
+INNER += [getattr(representations, name) for name in ("function", "models", "dsift", "hog", "gradient_histograms")]
 INNER = [module if inspect.ismodule(module) else inspect.getmodule(module) for module in INNER]
 
 # Positional parameters that may be left out, beside those of a loss and of a metric, which share one signature.
@@ -328,7 +329,7 @@ def test_recipes_are_hashable_data(name):
 
 SMALL_RECORDS = (
     ij.inversion.State("z", "optimizer_state", "step", "energy", "stage", "began"),
-    ij.layers.CNN_A[0],
+    ij.networks.CNN_A[0],
     ij.parameterizations.pixels,
     ij.receptive_field.alexnet()[0],
     ij.sampling.Progress(1, range(1), 0, np.zeros((1, 4)), np.zeros((1, 2, 2, 1))),

@@ -87,7 +87,7 @@ def test_unknown_layer(narrow):
         (lambda: ij.dsift(bin_size=2.5), ("bin_size is 2.5", "integer")),
         (lambda: ij.dsift(step=0), ("step is 0",)),
         (lambda: ij.from_function(three_sums, center=np.nan), ("center", "non-finite")),
-        (lambda: ij.sample_image("lena"), ("'lena'", "chelsea")),
+        (lambda: ij.example_image("lena"), ("'lena'", "chelsea")),
     ],
 )
 def test_bad_settings_of_a_factory(call, words):

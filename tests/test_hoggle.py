@@ -12,6 +12,7 @@ from processes import ROOT, environment
 from refusals import refused
 
 import invert_jax as ij
+from invert_jax._util import hashing
 
 CELL, WINDOW, CHANNELS = 4, 3, 5
 SIDE, SIZE = CELL * WINDOW, WINDOW * WINDOW * CHANNELS
@@ -137,7 +138,7 @@ HOG = {name: ij.hog(cell_size=4, variant=name) for name in ("vlfeat", "released"
 
 
 def _photographs(*names, size=(96, 110)):
-    return [ij.sample_image(name, size=size, gray=True) for name in names]
+    return [ij.example_image(name, size=size, gray=True) for name in names]
 
 
 @pytest.fixture(scope="module", params=HOG)
@@ -153,7 +154,7 @@ def learned(request):
 def test_learning_beats_the_mean_patch_on_another_photograph(learned):
     hog, pair = learned
     assert pair.patches.shape == (64, 12, 12) and pair.windows.shape == (64, 3, 3, 27)
-    photograph = ij.sample_image("astronaut", size=128, gray=True)
+    photograph = ij.example_image("astronaut", size=128, gray=True)
     target = hog(photograph)
     image = ij.hoggle.invert(pair, target)
     mean = ij.hoggle.invert(pair._replace(patches=np.zeros_like(pair.patches)), target)
@@ -170,7 +171,7 @@ def test_learning_beats_the_mean_patch_on_another_photograph(learned):
 
 def test_any_size_gives_an_image_with_as_many_cells(learned):
     hog, pair = learned
-    target = hog(ij.sample_image("coffee", size=(50, 71), gray=True))
+    target = hog(ij.example_image("coffee", size=(50, 71), gray=True))
     image = ij.hoggle.invert(pair, target)
     assert image.shape == (4 * target.shape[0], 4 * target.shape[1], 1)
     assert hog.feature_shape(image.shape) == target.shape
@@ -314,7 +315,7 @@ def test_one_command_learns_once(tmp_path):
     folder, output = tmp_path / "photographs", tmp_path / "pair.npz"
     folder.mkdir()
     for name in ("chelsea", "coffee"):
-        ij.save_image(folder / f"{name}.png", ij.sample_image(name, size=64))
+        ij.save_image(folder / f"{name}.png", ij.example_image(name, size=64))
     command = (f"--images={folder}", f"--output={output}", f"--workdir={tmp_path / 'out'}", "--size=64")
     command += ("--cell_size=4", "--window=3", "--num_windows=200", "--num_atoms=8", "--num_passes=1")
     done = _run(*command, "--num_test_images=3")
@@ -326,8 +327,8 @@ def test_one_command_learns_once(tmp_path):
 
     # The errors told are those of the dictionaries kept.
     pair, hog = ij.hoggle.load(output), ij.hog(cell_size=4)
-    assert pair.digest == results["digest"] and pair.representation == ij.fingerprint(hog)
-    tests = [ij.sample_image(name, size=64, gray=True) for name in results["images"]]
+    assert pair.digest == results["digest"] and pair.representation == hashing.content_hash(hog)
+    tests = [ij.example_image(name, size=64, gray=True) for name in results["images"]]
     targets = np.stack([hog(image) for image in tests])
     again = np.stack([hog(ij.hoggle.invert(pair, target)) for target in targets])
     apart = [np.linalg.norm(targets[i] - targets[j]) for i in range(3) for j in range(3) if i != j]
@@ -342,7 +343,7 @@ def test_one_command_learns_once(tmp_path):
 
 def test_what_was_learned_from_is_not_inverted(tmp_path):
     for name in ("a.png", "b.png"):
-        ij.save_image(tmp_path / name, ij.sample_image("chelsea" if name == "a.png" else "coffee", size=64))
+        ij.save_image(tmp_path / name, ij.example_image("chelsea" if name == "a.png" else "coffee", size=64))
     done = _run(f"--images={tmp_path}", f"--test_images={tmp_path}", f"--output={tmp_path / 'pair.npz'}")
     told = " ".join(done.stdout.split())
     assert done.returncode == 1 and "a.png, to be inverted, is a.png, to be learned from" in told

@@ -202,13 +202,13 @@ def test_bad_animations(tmp_path, frames, seconds, message):
 # --- samples ---
 
 
-@pytest.mark.parametrize("name", images.SAMPLES)
+@pytest.mark.parametrize("name", images.EXAMPLES)
 def test_samples_come_with_scikit_image(name, monkeypatch):
     def refuse(*_, **__):
         raise AssertionError("no network")
 
     monkeypatch.setattr(socket, "socket", refuse)
-    image = images.sample_image(name, size=32)
+    image = images.example_image(name, size=32)
     assert image.shape == (32, 32, 3) and image.dtype == np.float32
     assert 0 <= image.min() < image.max() <= 255 and image.std() > 5
 
@@ -216,16 +216,16 @@ def test_samples_come_with_scikit_image(name, monkeypatch):
 def test_sample_is_scikit_images_own():
     import skimage.data
 
-    np.testing.assert_array_equal(images.sample_image("coffee"), skimage.data.coffee())
-    np.testing.assert_array_equal(images.sample_image("camera", gray=True)[..., 0], skimage.data.camera())
+    np.testing.assert_array_equal(images.example_image("coffee"), skimage.data.coffee())
+    np.testing.assert_array_equal(images.example_image("camera", gray=True)[..., 0], skimage.data.camera())
 
 
 def test_unknown_sample_lists_the_names():
     with pytest.raises(ValueError, match="'lena'; choose one of: astronaut, brick"):
-        images.sample_image("lena")
+        images.example_image("lena")
 
 
 def test_a_scikit_image_without_the_file(monkeypatch):
-    monkeypatch.setitem(images._SAMPLE_FILES, "chelsea", "moved.png")
+    monkeypatch.setitem(images._EXAMPLE_FILES, "chelsea", "moved.png")
     with pytest.raises(FileNotFoundError, match=r"does not carry moved\.png"):
-        images.sample_image("chelsea")
+        images.example_image("chelsea")

@@ -14,7 +14,7 @@ def test_geometry_of_a_shallow_layer(tmp_path, photographs):
     recipe = ij.recipes.mahendran_vedaldi(lambda_tv=0.5, stages=((4e-3, 30),))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(ij.recipes, "for_layer", lambda layer: recipe)
-        original = ij.sensitivity.directions
+        original = ij.analysis.singular_directions
         patch.setattr(
             ij.sensitivity, "directions", lambda *given, **options: original(*given, **options, tolerance=0.1)
         )

@@ -10,7 +10,8 @@ import pytest
 from runners import GRAY_SWEEP, numbers, rows, run_module, told
 
 import invert_jax as ij
-from experiments import invariance_curves, restart_statistics
+from experiments import invariance_curves
+from experiments.lib import restart_statistics
 
 LAYERS = ["--num_images=3", "--num_restarts=2", "--layers=norm1,conv1,pool1"]
 
@@ -22,7 +23,7 @@ def test_curves_say_what_the_restarts_say(gray):
     for problem, summary in results["problems"].items():
         restarts = [found[problem, image] for image in results["images"]]
         assert summary["error"][0] == pytest.approx(np.mean([each.error.mean() for each in restarts]), rel=1e-5)
-        apart = [ij.invariance.distances(each.image)[np.triu_indices(3, 1)].mean() for each in restarts]
+        apart = [ij.analysis.pairwise_rms(each.image)[np.triu_indices(3, 1)].mean() for each in restarts]
         assert summary["distance"][0] == pytest.approx(np.mean(apart), rel=1e-5)
         low, high = summary["distance"][1:]
         assert low < summary["distance"][0] < high
@@ -56,7 +57,7 @@ def test_curves_of_layers(asked, tmp_path):
     )
     assert summary["band 1"][0] > 5 * summary["band 6"][0]  # noise is fine
     for name in ("percentile", "perturbed", "apart"):
-        assert list(summary[name]) == list(ij.layers.NAMES)
+        assert list(summary[name]) == list(ij.networks.LAYER_NAMES)
     _assert_later_layers(tmp_path, summary)
     assert results["problems"]["norm1"]["among_photographs"][0] == summary["among_perturbations"][0] == 1
     assert summary["apart"]["conv1"][0] > 1 and abs(summary["rank_correlation"][0]) < 0.3
@@ -79,17 +80,17 @@ def test_curves_of_layers(asked, tmp_path):
 def _assert_later_layers(workdir, summary):
     """What is said of conv1's restarts in the code of conv3 and fc8, by the layers' own representations."""
     sweep, names = ij.load_sweep(workdir), ("astronaut", "chelsea", "rocket")
-    photographs = [ij.sample_image(name, size=227) for name in names]
+    photographs = [ij.example_image(name, size=227) for name in names]
     for layer in ("conv3", "fc8"):
         phi = ij.alexnet(layer=layer)
         codes = [np.asarray(phi(photograph)) for photograph in photographs]
-        null = ij.invariance.photographs_null(codes)
+        null = ij.analysis.null_distances(codes)
         expected, apart = [], []
         for name, code in zip(names, codes, strict=True):
             restarts = [np.asarray(phi(image)) for image in sweep["conv1", name].image]
-            away = [ij.invariance.distances([restart, code])[0, 1] for restart in restarts]
-            expected.append(ij.invariance.percentile(away, null).mean())
-            apart.append(ij.invariance.distances(restarts)[0, 1] / null.mean())
+            away = [ij.analysis.pairwise_rms([restart, code])[0, 1] for restart in restarts]
+            expected.append(ij.analysis.percentile_rank(away, null).mean())
+            apart.append(ij.analysis.pairwise_rms(restarts)[0, 1] / null.mean())
         assert summary["percentile"][layer][0] == pytest.approx(np.mean(expected), abs=0.01)
         assert summary["apart"][layer][0] == pytest.approx(np.mean(apart), rel=0.01)
     assert summary["perturbed"]["conv1"] == summary["among_perturbations"]
@@ -110,7 +111,7 @@ def test_steps_and_trends_have_their_sign(key):
 
 def test_a_lost_restart_is_left_out_and_counted(key):
     hog = ij.hog(binning="bilinear")
-    images = {name: ij.sample_image(name, size=32, gray=True) for name in ("chelsea", "coffee", "rocket")}
+    images = {name: ij.example_image(name, size=32, gray=True) for name in ("chelsea", "coffee", "rocket")}
     problem = ij.sweeps.Problem("hogb", hog, ij.recipes.shallow(), images)
     nulls = restart_statistics.nulls_of(key, problem, list(images.values()))
     image, noise = images["chelsea"], np.array(jax.random.normal(key, (3, 32, 32, 1)))

@@ -133,7 +133,7 @@ def test_optax_optimizers_follow_the_stages(key):
 
 def test_a_line_search_optimizer_gets_what_it_asks_for(key):
     hogb = ij.hog(binning="bilinear")
-    target = hogb(ij.sample_image("chelsea", size=32, gray=True))
+    target = hogb(ij.example_image("chelsea", size=32, gray=True))
     recipe = dataclasses.replace(ij.recipes.mahendran_vedaldi(stages=((1.0, 8),)), optimizer=_lbfgs)
     found = ij.invert(key, hogb, target, recipe, image_shape=(32, 32, 1))
     assert found.finite and found.energy[-1, 0] < 0.1 * found.energy[0, 0]

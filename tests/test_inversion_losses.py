@@ -31,7 +31,7 @@ def test_squared_distance_steps_along_the_difference(key, pair):
 
 def test_l1_distance_steps_by_the_sign(key, pair):
     image, target = pair
-    found, step = _one_step(key, dataclasses.replace(PLAIN, loss=ij.losses.l1_distance), target, image)
+    found, step = _one_step(key, dataclasses.replace(PLAIN, loss=ij.losses.normalized_l1), target, image)
     scale = np.sum(np.abs(target))
     np.testing.assert_allclose(found.energy[0, 1], np.sum(np.abs(image - target)) / scale, rtol=1e-5)
     np.testing.assert_allclose(step, -0.5 * SIGMA * np.sign(image - target) / scale, rtol=1e-3, atol=1e-6)
@@ -75,10 +75,10 @@ def test_what_the_mask_leaves_out_does_not_matter(key, pair):
     assert found.error < np.sqrt(expected)
 
 
-@pytest.mark.parametrize("loss", [ij.losses.squared_distance, ij.losses.l1_distance, ij.losses.activation])
+@pytest.mark.parametrize("loss", [ij.losses.normalized_squared_l2, ij.losses.normalized_l1, ij.losses.activation])
 def test_every_loss_descends_on_conv1_at_the_papers_rate(key, loss):
     conv1 = ij.alexnet(layer="conv1")
-    target = conv1(ij.sample_image("chelsea", size=35))
+    target = conv1(ij.example_image("chelsea", size=35))
     recipe = dataclasses.replace(ij.recipes.mahendran_vedaldi(lambda_tv=0.5, stages=((4e-3, 20),)), loss=loss)
     found = ij.invert(key, conv1, target, recipe, image_shape=(35, 35, 3))
     assert found.finite and found.energy[-1, 0] < found.energy[0, 0]

@@ -85,7 +85,7 @@ def test_derivatives_through_the_descent(key):
 
 def test_double_precision_elsewhere_in_the_program_does_no_harm(key):
     conv1 = ij.alexnet(layer="conv1")
-    target = conv1(ij.sample_image("chelsea", size=35))
+    target = conv1(ij.example_image("chelsea", size=35))
     recipe = ij.recipes.mahendran_vedaldi(stages=((4e-3, 2),))
     with jax.enable_x64(True):
         found = ij.invert(key, conv1, target, recipe, image_shape=(35, 35, 3))

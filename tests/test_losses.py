@@ -13,9 +13,9 @@ FEATURES, TARGET = RNG.normal(size=(2, 3, 2, 4)).astype(np.float32)
 MASK = RNG.random((3, 2, 4)) < 0.5
 
 ORACLES = {
-    losses.squared_distance: lambda y, t: ((y - t) ** 2).sum() / (t**2).sum(),
-    losses.distance: lambda y, t: np.sqrt(((y - t) ** 2).sum()) / np.sqrt((t**2).sum()),
-    losses.l1_distance: lambda y, t: np.abs(y - t).sum() / np.abs(t).sum(),
+    losses.normalized_squared_l2: lambda y, t: ((y - t) ** 2).sum() / (t**2).sum(),
+    losses.normalized_l2: lambda y, t: np.sqrt(((y - t) ** 2).sum()) / np.sqrt((t**2).sum()),
+    losses.normalized_l1: lambda y, t: np.abs(y - t).sum() / np.abs(t).sum(),
     losses.inner_product: lambda y, t: -(y * t).sum() / (t**2).sum(),
     losses.activation: lambda y, t: -y.sum() / np.abs(t).sum(),
 }
@@ -69,9 +69,9 @@ def test_zero_target_leaves_the_loss_unnormalized(loss):
     value, gradient = jax.value_and_grad(loss)(FEATURES, jnp.zeros_like(FEATURES))
     y = FEATURES.astype(np.float64)
     expected = {
-        losses.squared_distance: (y**2).sum(),
-        losses.distance: np.sqrt((y**2).sum()),
-        losses.l1_distance: np.abs(y).sum(),
+        losses.normalized_squared_l2: (y**2).sum(),
+        losses.normalized_l2: np.sqrt((y**2).sum()),
+        losses.normalized_l1: np.abs(y).sum(),
         losses.inner_product: 0,
         losses.activation: -y.sum(),
     }[loss]
@@ -79,7 +79,7 @@ def test_zero_target_leaves_the_loss_unnormalized(loss):
     assert np.all(np.isfinite(gradient))
 
 
-@pytest.mark.parametrize("loss", [losses.squared_distance, losses.l1_distance], ids=lambda loss: loss.__name__)
+@pytest.mark.parametrize("loss", [losses.normalized_squared_l2, losses.normalized_l1], ids=lambda loss: loss.__name__)
 def test_distances_rest_at_the_target(loss):
     value, gradient = jax.value_and_grad(loss)(TARGET, TARGET)
     assert float(value) == 0

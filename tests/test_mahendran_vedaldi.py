@@ -17,9 +17,10 @@ import runners
 from runners import files, numbers, rows
 
 import invert_jax as ij
-from experiments import reproduction
+from experiments.lib import paper
+from invert_jax._util import hashing
 
-RUNNERS = pathlib.Path(reproduction.__file__).parent / "mahendran_vedaldi"
+RUNNERS = pathlib.Path(paper.__file__).parent / "mahendran_vedaldi"
 DEEP = (4e-3, 100), (4e-4, 200), (4e-5, 100)
 SHALLOW = (4e-3, 200), (4e-4, 200), (4e-5, 200), (4e-6, 200)
 CENTRAL = (4e-4, 200), (4e-5, 200), (4e-6, 200)
@@ -171,7 +172,7 @@ def test_sample_photographs_serve_without_a_folder(asked, tmp_path, capsys):
 
 
 def test_figure3_shows_hoggle_when_it_has_dictionaries(asked, photographs, tmp_path, monkeypatch):
-    given, dictionaries = [], ij.hoggle.Dictionaries(*[0.0] * 6, representation=ij.fingerprint(ij.hog()))
+    given, dictionaries = [], ij.hoggle.Dictionaries(*[0.0] * 6, representation=hashing.content_hash(ij.hog()))
 
     class Hoggle:  # stands for the baseline, which is tested by itself
         load = staticmethod(lambda path: dictionaries._replace(digest=path))
@@ -268,7 +269,9 @@ def test_paper_rows_of_table3_are_whole():
     table3 = module("table3")
     for row in table3.PAPER.values():
         assert len(row.split()) == 20
-    bold = [table3.PAPER[ij.recipes.for_layer(name).lambda_tv].split()[i] for i, name in enumerate(ij.layers.NAMES)]
+    bold = [
+        table3.PAPER[ij.recipes.for_layer(name).lambda_tv].split()[i] for i, name in enumerate(ij.networks.LAYER_NAMES)
+    ]
     assert [float(cell.split("±")[0]) for cell in bold] == [
         *(10.0, 11.3, 21.9, 20.3, 12.4, 12.9, 18.2, 18.4, 14.4, 15.1),
         *(13.3, 14.0, 25.7, 20.1, 19.0, 18.6, 18.7, 17.1, 15.5, 8.5),
@@ -276,8 +279,8 @@ def test_paper_rows_of_table3_are_whole():
 
 
 def test_percent_leaves_out_what_is_not_finite():
-    assert reproduction.percent([0.1, 0.3, np.nan]) == "20.0 ± 14.1 (1 not finite)"
-    assert reproduction.percent([0.25]) == "25.0" and reproduction.percent([np.inf]) == "- (1 not finite)"
+    assert paper.percent([0.1, 0.3, np.nan]) == "20.0 ± 14.1 (1 not finite)"
+    assert paper.percent([0.25]) == "25.0" and paper.percent([np.inf]) == "- (1 not finite)"
 
 
 def test_what_surrounds_an_inversion_names_it_too(asked, kept, photographs, tmp_path, monkeypatch):
@@ -306,4 +309,4 @@ def test_what_is_kept_of_color_and_of_luminance(rng):
 
 def test_variation_is_the_mean_gradient():
     ramp = np.tile(3.0 * np.arange(10, dtype=np.float32)[None, :, None], (10, 1, 1))
-    assert reproduction.variation(ramp) == pytest.approx(3 * 0.9)
+    assert paper.variation(ramp) == pytest.approx(3 * 0.9)

@@ -7,7 +7,7 @@ import pytest
 from scipy.spatial import distance
 from skimage import metrics as reference
 
-from invert_jax import metrics
+from invert_jax.analysis import metrics
 
 # --- relative error ---
 

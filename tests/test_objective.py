@@ -94,7 +94,7 @@ def test_plain_jit_and_vmap_agree():
 
 
 def test_the_recipes_loss_is_the_one_used():
-    recipe = dataclasses.replace(ij.recipes.mahendran_vedaldi(), loss=ij.losses.l1_distance)
+    recipe = dataclasses.replace(ij.recipes.mahendran_vedaldi(), loss=ij.losses.normalized_l1)
     eq3 = make(recipe, center=CENTERS["color"])
     difference = np.abs(colors_mixed_in_numpy(IMAGE) - TARGET).sum() / np.abs(TARGET).sum()
     loss = objective.evaluate(eq3, eq3.from_image(IMAGE))[1][1]

@@ -9,7 +9,7 @@ import pytest
 from oracles import alexnet as oracle
 from oracles import differences
 
-from invert_jax import ops
+from invert_jax.networks import ops
 
 
 def normal(seed, *shape):

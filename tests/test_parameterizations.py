@@ -71,7 +71,7 @@ def test_decode_undoes_encode(spell):
 def test_the_range_constraint_is_eq_1():
     z = np.linspace(-30, 30, 41)
     np.testing.assert_allclose(
-        parameterizations.bounded(jnp.asarray(z, jnp.float32)), 255 / (1 + np.exp(-z)) - 127.5, atol=1e-4
+        parameterizations.scaled_sigmoid(jnp.asarray(z, jnp.float32)), 255 / (1 + np.exp(-z)) - 127.5, atol=1e-4
     )
 
 
@@ -154,7 +154,7 @@ FITS = [
 
 @pytest.mark.parametrize(("spell", "optimizer", "rates"), FITS, ids=["momentum", "adam", "pyramid"])
 def test_fits_a_photograph(spell, optimizer, rates, key):
-    photograph = ij.sample_image(size=64)
+    photograph = ij.example_image(size=64)
     phi = ij.from_function(unchanged, center=128.0)
     steps = (50, 50, 50, 150, 100) if spell is PYRAMID else (100, 100)
     stages = tuple(zip(rates[:1] * (len(steps) - 1) + rates[1:], steps, strict=True))

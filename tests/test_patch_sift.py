@@ -11,19 +11,19 @@ import invert_jax as ij
 
 @pytest.mark.parametrize("size", [(40, 59), (16, 16), (35, 24)])
 def test_gray_against_the_restatement(size):
-    image = ij.sample_image("chelsea", size=size, gray=True)
+    image = ij.example_image("chelsea", size=size, gray=True)
     np.testing.assert_allclose(ij.patch_sift()(image), oracle.gray(image[..., 0]), atol=2e-6)
 
 
 def test_other_patches():
-    image = ij.sample_image("coffee", size=(37, 40), gray=True)
+    image = ij.example_image("coffee", size=(37, 40), gray=True)
     for size, stride in ((12, 5), (10, 10)):
         phi = ij.patch_sift(patch_size=size, stride=stride)
         np.testing.assert_allclose(phi(image), oracle.gray(image[..., 0], size, stride), atol=2e-6)
 
 
 def test_color_is_the_three_channels_one_after_the_other():
-    image = ij.sample_image("astronaut", size=32)
+    image = ij.example_image("astronaut", size=32)
     code = ij.patch_sift(color=True)(image)
     assert code.shape == (3, 3, 384)
     for c in range(3):
@@ -36,7 +36,7 @@ def test_the_papers_shape():
 
 
 def test_faint_patches_are_not_blown_up():
-    image = np.float32(2e-4) * ij.sample_image("chelsea", size=64, gray=True)
+    image = np.float32(2e-4) * ij.example_image("chelsea", size=64, gray=True)
     inner = np.asarray(ij.patch_sift()(image))[1:-1, 1:-1]
     lengths = np.linalg.norm(inner, axis=-1)
     assert 0.02 < lengths.max() < 0.8
@@ -44,7 +44,7 @@ def test_faint_patches_are_not_blown_up():
 
 
 def test_gradient_against_finite_differences(rng):
-    image = jnp.asarray(ij.sample_image("chelsea", size=24, gray=True))
+    image = jnp.asarray(ij.example_image("chelsea", size=24, gray=True))
     phi = ij.patch_sift()
     weights = jnp.asarray(rng.normal(size=phi.feature_shape(image.shape)), jnp.float32)
 
@@ -68,7 +68,7 @@ def test_flat_images_have_finite_codes_and_gradients(level):
 
 
 def test_jit_and_vmap():
-    images = jnp.stack([ij.sample_image(name, size=32, gray=True) for name in ("chelsea", "coffee")])
+    images = jnp.stack([ij.example_image(name, size=32, gray=True) for name in ("chelsea", "coffee")])
     phi = ij.patch_sift()
     together = jax.jit(jax.vmap(lambda x: phi.apply(phi.params, x)))(images)
     np.testing.assert_allclose(together, [phi(image) for image in images], atol=1e-6)

@@ -15,7 +15,7 @@ SIZES = [(227, 227), (64, 41), (7, 6), (5, 1), (2, 3), (1, 1)]
 
 
 def picture(size):
-    return ij.sample_image("chelsea", size=size)
+    return ij.example_image("chelsea", size=size)
 
 
 @pytest.mark.parametrize("size", SIZES)
@@ -42,7 +42,7 @@ def test_a_photograph_comes_back_to_rounding(size, num_levels):
 @pytest.mark.parametrize("stage", range(7))
 def test_switched_shows_the_coarse_levels(stage):
     image = picture((83, 60))
-    switches = pyramid.coarse_to_fine(stage, num_levels=6)
+    switches = pyramid.stage_switches(stage, num_levels=6)
     assert switches.tolist() == [0.0] * max(5 - stage, 0) + [1.0] * min(stage + 1, 6)
     shown = jax.jit(pyramid.switched)(image, switches)
     np.testing.assert_allclose(shown, oracle.switched(image.astype(float), np.asarray(switches)), atol=5e-4)
@@ -54,7 +54,7 @@ def test_switched_shows_the_coarse_levels(stage):
 
 def test_the_coarser_the_smoother():
     image = picture(128)
-    shown = [np.asarray(pyramid.switched(image, pyramid.coarse_to_fine(s, num_levels=6))) for s in range(6)]
+    shown = [np.asarray(pyramid.switched(image, pyramid.stage_switches(s, num_levels=6))) for s in range(6)]
     roughness = [np.abs(np.diff(one, axis=0)).mean() for one in shown]
     assert all(a < b for a, b in itertools.pairwise(roughness))
     np.testing.assert_allclose([one.mean() for one in shown], image.mean(), atol=3)
@@ -72,14 +72,14 @@ def test_one_program_for_every_stage():
     @jax.jit
     def shown(image, stage):
         traces.append(1)
-        return pyramid.switched(image, pyramid.coarse_to_fine(stage, num_levels=4))
+        return pyramid.switched(image, pyramid.stage_switches(stage, num_levels=4))
 
     image = picture(32)
     results = [np.asarray(shown(image, stage)) for stage in range(4)]
     assert len(traces) == 1
     for stage, result in enumerate(results):
         np.testing.assert_allclose(
-            result, pyramid.switched(image, pyramid.coarse_to_fine(stage, num_levels=4)), atol=1e-3
+            result, pyramid.switched(image, pyramid.stage_switches(stage, num_levels=4)), atol=1e-3
         )
 
 
@@ -108,7 +108,7 @@ def test_a_stage_blurs_the_gradient_by_the_transposed_matrix(stage, rng):
         return jnp.sum(jnp.sin(shown - target) ** 2)
 
     def of_image(image):
-        return energy(pyramid.at_stage(image, stage, num_levels=4))
+        return energy(pyramid.switched_at_stage(image, stage, num_levels=4))
 
     shown = (matrix @ image.ravel()).reshape(image.shape).astype(np.float32)
     wanted = (matrix.T @ np.asarray(jax.grad(energy)(shown)).ravel()).reshape(image.shape)
@@ -121,7 +121,7 @@ def test_a_stage_blurs_the_gradient_by_the_transposed_matrix(stage, rng):
     ("call", "said"),
     [
         (lambda: pyramid.reduce(jnp.zeros((4, 4))), "gray image has a trailing axis"),
-        (lambda: pyramid.at_stage(jnp.zeros((2, 4, 4, 1)), 0, num_levels=2), "takes one image"),
+        (lambda: pyramid.switched_at_stage(jnp.zeros((2, 4, 4, 1)), 0, num_levels=2), "takes one image"),
         (lambda: pyramid.decompose(jnp.zeros(4), num_levels=2), "takes one image"),
         (lambda: pyramid.expand(jnp.zeros((4, 4)), (8, 8)), "gray image has a trailing axis"),
         (lambda: pyramid.recompose([]), "no levels to recompose"),

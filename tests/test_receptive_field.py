@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from oracles import alexnet as oracle
 
-from invert_jax import layers, receptive_field
+from invert_jax.networks import architectures, receptive_field
 
 SIZES = (11, 11, 19, 19, 51, 51, 67, 67, 99, 99, 131, 131, 163, 163, 195, 355, 355, 355, 355, 355)
 STRIDES = (4, 4, 8, 8, 8, 8, 16, 16, 16, 16, 16, 16, 16, 16, 32, 32, 32, 32, 32, 32)
@@ -17,7 +17,7 @@ LENGTH = 1300
 
 def test_sizes_and_strides_are_those_of_table_2():
     rows = receptive_field.alexnet()
-    assert tuple(row.name for row in rows) == layers.NAMES
+    assert tuple(row.name for row in rows) == architectures.LAYER_NAMES
     assert tuple(row.size for row in rows) == SIZES
     assert tuple(row.stride for row in rows) == STRIDES
 
@@ -75,8 +75,8 @@ def test_box_is_what_a_block_of_neurons_sees_together(depth):
 
 
 def test_a_stack_of_ones_own():
-    table = (layers.Layer("a", "conv", size=3, padding=1), layers.Layer("b", "pool", size=2, stride=2))
-    rows = receptive_field.of((*table, layers.Layer("c", "conv", size=3, padding=1)))
+    table = (architectures.Layer("a", "conv", size=3, padding=1), architectures.Layer("b", "pool", size=2, stride=2))
+    rows = receptive_field.of((*table, architectures.Layer("c", "conv", size=3, padding=1)))
     assert rows == (("a", 3, 1, -1), ("b", 4, 2, -1), ("c", 8, 2, -3))
     assert receptive_field.of(()) == ()
 

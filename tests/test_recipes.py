@@ -22,7 +22,7 @@ CENTRAL = ((4e-4, 4e-5, 4e-6), (200, 200, 200))
 def is_the_papers(recipe, lambda_tv, rates, steps):
     assert (recipe.lambda_tv, recipe.rates, recipe.steps) == (lambda_tv, rates, steps)
     assert (recipe.alpha, recipe.beta, recipe.lambda_alpha, recipe.sigma) == (6, 2, None, None)
-    assert recipe.loss is ij.losses.squared_distance
+    assert recipe.loss is ij.losses.normalized_squared_l2
     assert recipe.optimizer is ij.optimizers.momentum_descent
     assert recipe.parameterization is ij.parameterizations.pixels
     return True
@@ -67,7 +67,7 @@ def test_numbers_are_leaves_and_the_rest_is_static_and_hashable():
     assert sorted(jax.tree.leaves(one)) == sorted([0.5, 4e-3, 4e-4, 4e-5, 0.0])
     full = dataclasses.replace(one, lambda_alpha=1.0, sigma=2.0)
     assert len(jax.tree.leaves(full)) == 7
-    for change in ({"beta": 1.0}, {"alpha": 2.0}, {"steps": (1, 2, 3)}, {"loss": ij.losses.l1_distance}):
+    for change in ({"beta": 1.0}, {"alpha": 2.0}, {"steps": (1, 2, 3)}, {"loss": ij.losses.normalized_l1}):
         assert jax.tree.structure(dataclasses.replace(one, **change)) != jax.tree.structure(one)
 
 
@@ -112,7 +112,7 @@ LAMBDA_COMPACTNESS = {
 def test_laplacian_pyramid_carries_section_5s_compactness(layer):
     recipe = recipes.laplacian_pyramid(layer)
     assert recipe.lambda_compactness == LAMBDA_COMPACTNESS[layer]
-    assert recipe.loss is ij.losses.distance
+    assert recipe.loss is ij.losses.normalized_l2
     assert recipe.parameterization == ij.parameterizations.switched_pyramid(num_levels=6)
 
 

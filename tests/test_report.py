@@ -52,7 +52,7 @@ def test_what_else_was_measured_there_is_on_the_page(one):
     room.mkdir()
     (room / "table.md").write_text("| layer | length |\n|---|---|\n| hog | 12.3 |\n\nhog: twice as far apart.\n")
     (room / "results.json").write_text(json.dumps({"command": ["invariance_geometry.py", "--bound=2"]}))
-    ij.save_image(room / "path.png", ij.sample_image("coffee", size=32))
+    ij.save_image(room / "path.png", ij.example_image("coffee", size=32))
     report.write_page(one)
     text = (one / "report.html").read_text()
     section = text[text.index('<section id="geometry">') :].partition("</section>")[0]

@@ -15,7 +15,8 @@ from absl.testing import flagsaver
 from processes import ROOT, environment
 
 import invert_jax as ij
-from experiments import sample_invariances, sweeping
+from experiments import sample_invariances
+from experiments.lib import progress
 
 SMALL = ["--representations=hog", "--num_images=2", "--num_restarts=3", "--gray_size=24", "--chunk_size=2"]
 
@@ -86,15 +87,15 @@ def test_mistakes_are_told_before_anything_runs(content, arguments, said, tmp_pa
 
 def test_results_are_whole_at_every_moment(tmp_path, monkeypatch):
     seen = []
-    original = sweeping.Display.show
+    original = progress.Display.show
 
     def show(self, status):
         original(self, status)
         if (tmp_path / "results.json").exists():
             seen.append(json.loads((tmp_path / "results.json").read_text()))
 
-    monkeypatch.setattr(sweeping, "REST", 0.0)
-    monkeypatch.setattr(sweeping.Display, "show", show)
+    monkeypatch.setattr(progress, "REST", 0.0)
+    monkeypatch.setattr(progress.Display, "show", show)
     run(tmp_path, *SMALL)
     assert len(seen) > 20 and not seen[0]["complete"]
     made = [sum(row["restarts"] for row in results["rows"]) for results in seen]

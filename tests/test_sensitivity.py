@@ -7,7 +7,7 @@ from scipy import fft
 from scipy.sparse import linalg
 
 import invert_jax as ij
-from invert_jax import sensitivity
+from invert_jax import analysis
 
 SHAPE = (6, 5, 2)
 
@@ -24,7 +24,7 @@ def linear(matrix):
 
 @pytest.mark.parametrize("least", [False, True])
 def test_directions_are_singular_vectors(least, matrix, key):
-    found = sensitivity.directions(
+    found = analysis.singular_directions(
         key, linear(matrix), np.zeros(SHAPE), least=least, count=3, tolerance=1e-6, max_iterations=1000
     )
     _, values, vectors = np.linalg.svd(matrix.astype(float))
@@ -36,7 +36,7 @@ def test_directions_are_singular_vectors(least, matrix, key):
 
 
 def test_smooth_directions_are_of_the_lowest_cosines_alone(matrix, key):
-    found = sensitivity.directions(key, linear(matrix), np.zeros(SHAPE), count=2, num_frequencies=2)
+    found = analysis.singular_directions(key, linear(matrix), np.zeros(SHAPE), count=2, num_frequencies=2)
     cosines = fft.dctn(found.direction, axes=(1, 2), norm="ortho")
     assert np.abs(cosines[:, 2:]).max() < 1e-5 and np.abs(cosines[:, :, 2:]).max() < 1e-5
     basis = [fft.idctn(np.eye(60)[i].reshape(SHAPE), axes=(0, 1), norm="ortho").ravel() for i in range(60)]
@@ -46,7 +46,7 @@ def test_smooth_directions_are_of_the_lowest_cosines_alone(matrix, key):
 
 
 def test_a_null_space_is_found_and_a_mask_makes_one(matrix, key):
-    found = sensitivity.directions(key, linear(matrix[:20]), np.zeros(SHAPE), least=True, count=4)
+    found = analysis.singular_directions(key, linear(matrix[:20]), np.zeros(SHAPE), least=True, count=4)
     largest = np.linalg.norm(matrix[:20], 2)
     assert np.all(found.gain < 0.02 * largest)
     flat = found.direction.reshape(4, -1)
@@ -54,14 +54,14 @@ def test_a_null_space_is_found_and_a_mask_makes_one(matrix, key):
     assert np.linalg.norm(flat @ vectors[:20].T, axis=1).max() < 0.03
     np.testing.assert_allclose(flat @ flat.T, np.eye(4), atol=1e-4)
     mask = np.arange(70) < 20
-    masked = sensitivity.directions(key, linear(matrix), np.zeros(SHAPE), mask=mask, count=1)
+    masked = analysis.singular_directions(key, linear(matrix), np.zeros(SHAPE), mask=mask, count=1)
     assert masked.gain[0] == pytest.approx(largest, rel=1e-4)
 
 
 def test_gains_are_those_of_small_changes_of_a_photograph(key):
-    photograph, hog = ij.sample_image("chelsea", size=48, gray=True), ij.hog(binning="bilinear")
+    photograph, hog = ij.example_image("chelsea", size=48, gray=True), ij.hog(binning="bilinear")
     for least in (False, True):
-        found = sensitivity.directions(key, hog, photograph, least=least, count=1, num_frequencies=4)
+        found = analysis.singular_directions(key, hog, photograph, least=least, count=1, num_frequencies=4)
         step = 0.1
         moved = [np.asarray(hog(photograph + sign * step * found.direction[0])) for sign in (-1, 1)]
         measured = np.linalg.norm(moved[1] - moved[0]) / (2 * step)
@@ -69,7 +69,7 @@ def test_gains_are_those_of_small_changes_of_a_photograph(key):
 
 
 def test_what_has_not_converged_is_not_a_number(matrix, key, monkeypatch):
-    whole = sensitivity.directions(key, linear(matrix), np.zeros(SHAPE), count=3)
+    whole = analysis.singular_directions(key, linear(matrix), np.zeros(SHAPE), count=3)
     solve = linalg.eigsh
 
     def ends_early(operator, count, **options):
@@ -79,7 +79,7 @@ def test_what_has_not_converged_is_not_a_number(matrix, key, monkeypatch):
         raise linalg.ArpackNoConvergence("two of three", values[1:], vectors[:, 1:])  # scipy's are ascending
 
     monkeypatch.setattr(linalg, "eigsh", ends_early)
-    found = sensitivity.directions(key, linear(matrix), np.zeros(SHAPE), count=3)
+    found = analysis.singular_directions(key, linear(matrix), np.zeros(SHAPE), count=3)
     np.testing.assert_allclose(found.gain[:2], whole.gain[:2])
     assert np.isnan(found.gain[2]) and np.isnan(found.residual[2]) and np.isnan(found.direction[2]).all()
     assert found.direction.shape == (3, *SHAPE) and np.isfinite(found.direction[:2]).all()
@@ -89,7 +89,7 @@ def test_what_has_not_converged_is_not_a_number(matrix, key, monkeypatch):
 
     monkeypatch.setattr(linalg, "eigsh", never)
     with pytest.raises(ValueError, match="No direction converged in 7 iterations"):
-        sensitivity.directions(key, linear(matrix), np.zeros(SHAPE), max_iterations=7)
+        analysis.singular_directions(key, linear(matrix), np.zeros(SHAPE), max_iterations=7)
 
 
 @pytest.mark.parametrize("least", [False, True])
@@ -97,14 +97,14 @@ def test_where_nothing_is_felt_every_gain_is_zero(least, key):
     """HOG of a flat image, and a code that is constant."""
     constant = ij.from_function(lambda _, image: jnp.ones(3))
     for phi in (ij.hog(binning="bilinear"), constant):
-        found = sensitivity.directions(key, phi, np.full((16, 16, 1), 99.0), least=least, count=3)
+        found = analysis.singular_directions(key, phi, np.full((16, 16, 1), 99.0), least=least, count=3)
         np.testing.assert_array_equal(found.gain, 0)
         flat = found.direction.reshape(3, -1)
         np.testing.assert_allclose(flat @ flat.T, np.eye(3), atol=1e-5)
 
 
 def test_one_key_gives_the_same_directions(matrix, key):
-    first, second = (sensitivity.directions(key, linear(matrix), np.zeros(SHAPE), count=2) for _ in range(2))
+    first, second = (analysis.singular_directions(key, linear(matrix), np.zeros(SHAPE), count=2) for _ in range(2))
     np.testing.assert_array_equal(first.direction, second.direction)
 
 
@@ -122,6 +122,6 @@ def test_one_key_gives_the_same_directions(matrix, key):
 def test_refusals(arguments, said, matrix, key):
     given = {"image": np.zeros(SHAPE), **arguments}
     with pytest.raises(ValueError, match=said):
-        sensitivity.directions(key, linear(matrix), given.pop("image"), **given)
+        analysis.singular_directions(key, linear(matrix), given.pop("image"), **given)
     with pytest.raises(TypeError, match="key"):
-        sensitivity.directions(0, linear(matrix), np.zeros(SHAPE))
+        analysis.singular_directions(0, linear(matrix), np.zeros(SHAPE))

@@ -12,9 +12,9 @@ import runners
 from runners import files, numbers, rows
 
 import invert_jax as ij
-from experiments import reproduction
+from experiments.lib import paper
 
-RUNNERS = pathlib.Path(reproduction.__file__).parent / "singh_namboodiri"
+RUNNERS = pathlib.Path(paper.__file__).parent / "singh_namboodiri"
 LEVELS = {levels: ij.parameterizations.switched_pyramid(num_levels=levels) for levels in (2, 6)}
 CASES = {
     "table1": (("--num_images=2", "--num_scale_images=2", "--layers=conv1,fc8"), 2, 4, "table1"),
@@ -85,7 +85,7 @@ def test_both_make_the_same_number_of_evaluations(evaluations, asked, photograph
 
 
 def test_the_pyramid_comes_nearer_than_pixels_by_as_many_evaluations(key):
-    image, conv2 = ij.sample_image("coffee", size=67), ij.alexnet(layer="conv2")
+    image, conv2 = ij.example_image("coffee", size=67), ij.alexnet(layer="conv2")
     errors = [
         float(ij.invert(key, conv2, conv2(image), recipe, image_shape=image.shape).error)
         for recipe in (
@@ -97,7 +97,7 @@ def test_the_pyramid_comes_nearer_than_pixels_by_as_many_evaluations(key):
 
 
 def test_errors_along_the_descent_end_at_the_error():
-    hog, image = ij.hog(), ij.sample_image("coffee", size=32, gray=True)
+    hog, image = ij.hog(), ij.example_image("coffee", size=32, gray=True)
     for recipe in (ij.recipes.mahendran_vedaldi(lambda_tv=5.0, stages=((4e-3, 40),)), ij.recipes.laplacian_pyramid()):
         recipe = module("side_by_side").stretched(recipe, 40)
         found = ij.sample(jax.random.key(0), hog, hog(image), recipe, image_shape=image.shape, num_restarts=2)
@@ -123,28 +123,24 @@ def test_a_lost_restart_is_left_out_of_every_column(asked, photographs, tmp_path
 
 
 def test_coarse_difference_sees_color_and_not_detail(rng):
-    picture = ij.sample_image("coffee", size=96)
-    assert reproduction.coarse_difference(picture + np.float32([0, 12, 0]), picture) == pytest.approx(
+    picture = ij.example_image("coffee", size=96)
+    assert paper.coarse_difference(picture + np.float32([0, 12, 0]), picture) == pytest.approx(
         12 / np.sqrt(3), rel=1e-3
     )
-    assert reproduction.color_difference(picture + np.float32([0, 12, 0]), picture) == pytest.approx(
+    assert paper.color_difference(picture + np.float32([0, 12, 0]), picture) == pytest.approx(
         np.sqrt((4**2 + 8**2 + 4**2) / 3), rel=1e-3
     )
-    assert (
-        reproduction.color_difference(picture + 12, picture)
-        < 0.01
-        < reproduction.coarse_difference(picture + 12, picture)
-    )
+    assert paper.color_difference(picture + 12, picture) < 0.01 < paper.coarse_difference(picture + 12, picture)
     checks = 40 * (-1.0) ** np.add.outer(np.arange(96), np.arange(96))[..., None]
-    assert reproduction.coarse_difference(picture + checks, picture) < 1
+    assert paper.coarse_difference(picture + checks, picture) < 1
 
 
 def test_the_papers_rows_are_table_1s():
     table1 = module("table1")
     assert len(table1.PAPER) == len(table1.MAHENDRAN_VEDALDI) == 20
-    assert table1.PAPER[ij.layers.NAMES.index("relu2")] == 3.6 and table1.PAPER[-1] == 5.5
+    assert table1.PAPER[ij.networks.LAYER_NAMES.index("relu2")] == 3.6 and table1.PAPER[-1] == 5.5
     paper = runners.module("mahendran_vedaldi", "table3").PAPER
-    bold = [paper[ij.recipes.for_layer(name).lambda_tv].split()[i] for i, name in enumerate(ij.layers.NAMES)]
+    bold = [paper[ij.recipes.for_layer(name).lambda_tv].split()[i] for i, name in enumerate(ij.networks.LAYER_NAMES)]
     assert [float(cell.split("±")[0]) for cell in bold] == list(table1.MAHENDRAN_VEDALDI)
 
 

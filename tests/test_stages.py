@@ -14,7 +14,7 @@ import invert_jax as ij
 
 KEY = jax.random.key(5)
 SIZE = 24
-PHOTOGRAPH = ij.sample_image("coffee", size=SIZE)
+PHOTOGRAPH = ij.example_image("coffee", size=SIZE)
 NUM_LEVELS = 3
 RECIPE = ij.recipes.laplacian_pyramid(
     num_levels=NUM_LEVELS,

@@ -9,7 +9,8 @@ import pytest
 from small_sweeps import IMAGES, PROBLEMS, RECIPE, SIZES, assert_same, run, stop_after
 
 import invert_jax as ij
-from invert_jax import batching, files, sweeps
+from invert_jax import batching, sweeps
+from invert_jax._util import atomic_io, hashing
 from invert_jax.sweeps import store
 
 
@@ -34,7 +35,7 @@ def test_a_folder_is_not_mixed_with_other_settings(change, said, three):
 
 
 def test_another_library_is_another_sweep(three, monkeypatch):
-    other = {**ij.surroundings(), "jax": "0.1"}
+    other = {**hashing.environment(), "jax": "0.1"}
     monkeypatch.setattr(sweeps.engine.fingerprints, "surroundings", lambda: other)
     with pytest.raises(ValueError, match=rf"jax is 0\.1, there {jax.__version__}"):
         run(three.path)
@@ -180,16 +181,16 @@ def test_out_of_memory_in_a_batch_that_goes_on(tmp_path, monkeypatch):
 @pytest.mark.parametrize("fails_at", [0, 3, 6])
 def test_a_full_disk_leaves_everything_whole(number, said, fails_at, three, tmp_path, monkeypatch):
     written = iter(range(100))
-    original = files.write
+    original = atomic_io.write_bytes
 
     def write(path, data):
         if next(written) == fails_at:
             raise OSError(number, "no")
         original(path, data)
 
-    monkeypatch.setattr(files, "write", write)
+    monkeypatch.setattr(atomic_io, "write_bytes", write)
     with pytest.raises(OSError, match=rf"The disk of .* {said}.*give the same command to go on"):
         run(tmp_path)
     assert not list(tmp_path.rglob("*.tmp"))
-    monkeypatch.setattr(files, "write", original)
+    monkeypatch.setattr(atomic_io, "write_bytes", original)
     assert_same(run(tmp_path), three)

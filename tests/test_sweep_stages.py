@@ -9,7 +9,7 @@ from invert_jax import batching, sweeps
 
 STAGES = {"coarse_stage": (0.1, 20), "fine_stages": ((0.1, 25, 1.0), (0.03, 25, 0.0))}
 RECIPE = ij.recipes.laplacian_pyramid("conv1", num_levels=3, tolerance=0.08, patience=5, **STAGES)
-IMAGES = {name: ij.sample_image(name, size=63) for name in ("chelsea", "coffee", "rocket")}
+IMAGES = {name: ij.example_image(name, size=63) for name in ("chelsea", "coffee", "rocket")}
 SWEEP = sweeps.make([sweeps.Problem("conv1", ij.alexnet(layer="conv1"), RECIPE, IMAGES)], num_restarts=3)
 
 

@@ -12,7 +12,7 @@ import pytest
 from networks import LAYERS, TINY, assert_same, random_params
 
 from invert_jax import weights
-from invert_jax.weights import pinned
+from invert_jax.weights import registry
 
 BUNDLED = importlib.resources.files("invert_jax") / "data" / "cnn_a_small_int8.npz"
 
@@ -191,9 +191,9 @@ def abstract(params):
 
 def test_merge_returns_float32_in_the_expected_tree():
     params = random_params(TINY)
-    assert_same(weights.merge(params, abstract(params)), params)
-    assert_same(weights.merge(jax.tree.map(lambda a: a.astype("float64"), params), params), params)
-    as_integers = weights.merge({"mean": [1, 2]} | {"mean": np.array([1, 2])}, {"mean": np.zeros(2)})
+    assert_same(weights.validate_params(params, abstract(params)), params)
+    assert_same(weights.validate_params(jax.tree.map(lambda a: a.astype("float64"), params), params), params)
+    as_integers = weights.validate_params({"mean": [1, 2]} | {"mean": np.array([1, 2])}, {"mean": np.zeros(2)})
     assert as_integers["mean"].dtype == np.float32
 
 
@@ -205,7 +205,7 @@ def test_merge_lists_everything_wrong_at_once_with_both_sides():
     params["conv2"]["kernel"] = np.ones((5, 5, 4, 4))
     params["fc7"]["bias"] = np.array(["text"] * 6)
     with pytest.raises(ValueError) as error:
-        weights.merge(params, expected)
+        weights.validate_params(params, expected)
     sentence = str(error.value)
     assert "missing: fc6/bias;" in sentence
     assert "unexpected: fc9/kernel;" in sentence
@@ -215,7 +215,7 @@ def test_merge_lists_everything_wrong_at_once_with_both_sides():
 
 def test_merge_takes_a_dict_only():
     with pytest.raises(ValueError, match=r"nested dict of arrays; got str: give what load_params"):
-        weights.merge("weights.npz", {})
+        weights.validate_params("weights.npz", {})
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, 1e300])
@@ -223,17 +223,17 @@ def test_merge_names_arrays_that_are_not_finite_as_float32(value):
     params = jax.tree.map(lambda a: a.astype("float64"), random_params(TINY))
     params["conv5"]["bias"][1] = value
     with pytest.raises(ValueError, match=r"NaN or infinite values as float32 \(in conv5/bias\)"):
-        weights.merge(params, random_params(TINY))
+        weights.validate_params(params, random_params(TINY))
 
 
 def test_merge_inside_a_trace():
     params = random_params(TINY)
-    merged = jax.jit(lambda p: weights.merge(p, abstract(params)))(params)
+    merged = jax.jit(lambda p: weights.validate_params(p, abstract(params)))(params)
     assert_same(merged, params)
-    gradient = jax.grad(lambda p: weights.merge(p, params)["mean"].sum())(params)
+    gradient = jax.grad(lambda p: weights.validate_params(p, params)["mean"].sum())(params)
     assert gradient["mean"].tolist() == [1, 1, 1]
     with pytest.raises(ValueError, match="missing: mean"):
-        jax.jit(lambda p: weights.merge(p, params))({name: params[name] for name in LAYERS})
+        jax.jit(lambda p: weights.validate_params(p, params))({name: params[name] for name in LAYERS})
 
 
 # --- files known by their hash ---
@@ -277,5 +277,5 @@ def test_verify(tmp_path, monkeypatch):
         weights.verify(tmp_path / "b.npz")
     with pytest.raises(ValueError, match=r"md5 .*; expected 6d69dfa6e549012c94546658737c5885"):
         weights.verify(path)
-    monkeypatch.setitem(pinned._PUBLISHED_MD5, path.name, hashlib.md5(b"weights").hexdigest())
+    monkeypatch.setitem(registry._PUBLISHED_MD5, path.name, hashlib.md5(b"weights").hexdigest())
     weights.verify(path)

@@ -11,24 +11,24 @@ and moved about; its network has more to say at fc8 than the bundled one.
 from absl import flags
 
 import invert_jax as ij
-from experiments import common, kept, reproduction
+from experiments.lib import cache, common, paper
 
 FLAGS = flags.FLAGS
 
 
 def _define_flags():
-    reproduction.define_flags("figure1", num_images=1, alexnet=True)
+    paper.define_flags("figure1", num_images=1, alexnet=True)
     flags.DEFINE_integer("num_restarts", 5, "Random starts.", lower_bound=1)
 
 
 def main() -> None:
     """Makes the figure that the flags describe."""
-    photographs = reproduction.photographs(size=reproduction.ALEXNET_SIZE, gray=False)
-    reproduction.say_photographs(photographs)
+    photographs = paper.photographs(size=paper.ALEXNET_SIZE, gray=False)
+    paper.say_photographs(photographs)
     workdir = common.make_workdir(FLAGS.workdir)
-    inversions = kept.inversions(
+    inversions = cache.inversions(
         workdir,
-        reproduction.alexnet("fc8"),
+        paper.alexnet("fc8"),
         ij.recipes.for_layer("fc8"),
         [photo.image for photo in photographs],
         num_restarts=FLAGS.num_restarts,
@@ -41,15 +41,15 @@ def main() -> None:
         labels += [photo.name, *(f"restart {r}: {100 * error:.0f} %" for r, error in enumerate(found.error))]
         rows.append({"image": photo.name, "relative_errors": found.error, "finite": found.finite})
 
-    title = f"Figure 1: restarts from fc8 of {reproduction.network()}, relative error (clipped to 0..255)"
-    reproduction.finish(
+    title = f"Figure 1: restarts from fc8 of {paper.network()}, relative error (clipped to 0..255)"
+    paper.finish(
         workdir,
-        results={"network": reproduction.network(), "restarts": rows},
-        table=reproduction.markdown(
+        results={"network": paper.network(), "restarts": rows},
+        table=paper.markdown(
             ["photograph", "relative error, %"],
-            [[row["image"], reproduction.percent(row["relative_errors"][row["finite"]])] for row in rows],
+            [[row["image"], paper.percent(row["relative_errors"][row["finite"]])] for row in rows],
         ),
-        pictures={"figure1": ij.figures.montage(tiles, labels=labels, columns=1 + FLAGS.num_restarts, title=title)},
+        pictures={"figure1": ij.viz.montage(tiles, labels=labels, columns=1 + FLAGS.num_restarts, title=title)},
     )
 
 

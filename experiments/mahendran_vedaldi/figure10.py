@@ -16,7 +16,7 @@ import numpy as np
 from absl import flags
 
 import invert_jax as ij
-from experiments import common, kept, reproduction
+from experiments.lib import cache, common, paper
 
 FLAGS = flags.FLAGS
 
@@ -26,21 +26,21 @@ _STREAMS = [(layer, group) for layer in LAYERS for group in (0, 1)]
 
 
 def _define_flags():
-    reproduction.define_flags("figure10", num_images=2, alexnet=True)
+    paper.define_flags("figure10", num_images=2, alexnet=True)
 
 
 def main() -> None:
     """Makes the figure that the flags describe."""
-    photographs = reproduction.photographs(size=reproduction.ALEXNET_SIZE, gray=False)
-    reproduction.say_photographs(photographs)
+    photographs = paper.photographs(size=paper.ALEXNET_SIZE, gray=False)
+    paper.say_photographs(photographs)
     workdir = common.make_workdir(FLAGS.workdir)
     recipe = ij.recipes.mahendran_vedaldi(lambda_tv=LAMBDA_TV)
 
     images, inversions = [photo.image for photo in photographs], {}
     for layer, group in _STREAMS:
-        representation, label = reproduction.alexnet(layer), f"{layer}, group {group}"
+        representation, label = paper.alexnet(layer), f"{layer}, group {group}"
         mask = ij.masks.channel_group(representation.feature_shape(images[0].shape), group=group)
-        found = kept.inversions(workdir, representation, recipe, images, mask=mask, description=label, chunk_size=1)
+        found = cache.inversions(workdir, representation, recipe, images, mask=mask, description=label, chunk_size=1)
         inversions[layer, group] = found
 
     tiles, labels, rows = [], [], []
@@ -66,11 +66,11 @@ def main() -> None:
                 }
             )
 
-    title = f"Figure 10: halves of the channels of {reproduction.network()}, what they keep (clipped to 0..255)"
-    reproduction.finish(
+    title = f"Figure 10: halves of the channels of {paper.network()}, what they keep (clipped to 0..255)"
+    paper.finish(
         workdir,
-        results={"network": reproduction.network(), "streams": rows},
-        table=reproduction.markdown(
+        results={"network": paper.network(), "streams": rows},
+        table=paper.markdown(
             ["photograph", "layer", "group", "error, %", "color", "luminance", "saturation", "the photograph's"],
             [
                 [
@@ -86,7 +86,7 @@ def main() -> None:
                 for row in rows
             ],
         ),
-        pictures={"figure10": ij.figures.montage(tiles, labels=labels, columns=1 + len(_STREAMS), title=title)},
+        pictures={"figure10": ij.viz.montage(tiles, labels=labels, columns=1 + len(_STREAMS), title=title)},
     )
 
 

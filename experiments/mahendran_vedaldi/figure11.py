@@ -13,7 +13,7 @@ import numpy as np
 from absl import flags
 
 import invert_jax as ij
-from experiments import common, kept, reproduction
+from experiments.lib import cache, common, paper
 
 FLAGS = flags.FLAGS
 
@@ -21,39 +21,37 @@ LAYER = "pool5"
 
 
 def _define_flags():
-    reproduction.define_flags("figure11", num_images=5, alexnet=True)
+    paper.define_flags("figure11", num_images=5, alexnet=True)
 
 
 def main() -> None:
     """Makes the figure that the flags describe."""
-    photographs = reproduction.photographs(size=reproduction.ALEXNET_SIZE, gray=False)
-    reproduction.say_photographs(photographs)
+    photographs = paper.photographs(size=paper.ALEXNET_SIZE, gray=False)
+    paper.say_photographs(photographs)
     workdir = common.make_workdir(FLAGS.workdir)
     images = [photo.image for photo in photographs]
-    found = kept.inversions(
-        workdir, reproduction.alexnet(LAYER), ij.recipes.for_layer(LAYER), images, description=LAYER
-    )
+    found = cache.inversions(workdir, paper.alexnet(LAYER), ij.recipes.for_layer(LAYER), images, description=LAYER)
     errors = np.concatenate([inversion.error for inversion in found])
 
     names = [photo.name for photo in photographs]
-    reproduction.finish(
+    paper.finish(
         workdir,
         results={
-            "network": reproduction.network(),
+            "network": paper.network(),
             "images": names,
             "relative_errors": errors,
             "finite": np.concatenate([inversion.finite for inversion in found]),
         },
-        table=reproduction.markdown(
+        table=paper.markdown(
             ["photograph", "relative error, %"],
             [[name, f"{100 * error:.1f}"] for name, error in zip(names, errors, strict=True)],
         ),
         pictures={
-            "figure11": ij.figures.montage(
+            "figure11": ij.viz.montage(
                 [*(photo.image for photo in photographs), *(inversion.image[0] for inversion in found)],
                 labels=[*names, *(f"{100 * error:.0f} %" for error in errors)],
                 columns=len(photographs),
-                title=f"Figure 11: {LAYER} of {reproduction.network()}, relative error (clipped to 0..255)",
+                title=f"Figure 11: {LAYER} of {paper.network()}, relative error (clipped to 0..255)",
             )
         },
     )

@@ -16,7 +16,7 @@ import numpy as np
 from absl import flags
 
 import invert_jax as ij
-from experiments import common, kept, reproduction
+from experiments.lib import cache, common, paper
 
 FLAGS = flags.FLAGS
 
@@ -27,19 +27,19 @@ _DETAIL = 56  # pixels a side
 
 
 def _define_flags():
-    reproduction.define_flags("figure2", num_images=1, alexnet=True)
+    paper.define_flags("figure2", num_images=1, alexnet=True)
 
 
 def main() -> None:
     """Makes the figure that the flags describe."""
-    photographs = reproduction.photographs(size=reproduction.ALEXNET_SIZE, gray=False)
-    reproduction.say_photographs(photographs)
+    photographs = paper.photographs(size=paper.ALEXNET_SIZE, gray=False)
+    paper.say_photographs(photographs)
     workdir = common.make_workdir(FLAGS.workdir)
-    norm1, images = reproduction.alexnet("norm1"), [photo.image for photo in photographs]
+    norm1, images = paper.alexnet("norm1"), [photo.image for photo in photographs]
     recipes = {
         beta: ij.recipes.mahendran_vedaldi(lambda_tv=lambda_tv, beta=beta) for beta, lambda_tv in LAMBDAS.items()
     }
-    inversions = kept.by_recipe(workdir, norm1, recipes, images, called="beta")
+    inversions = cache.by_recipe(workdir, norm1, recipes, images, called="beta")
 
     tiles, labels, rows = [], [], []
     for i, photo in enumerate(photographs):
@@ -58,12 +58,12 @@ def main() -> None:
                 "finite": inversion.finite[0],
             }
 
-    title = f"Figure 2: norm1 of {reproduction.network()}, details enlarged (clipped to 0..255)"
+    title = f"Figure 2: norm1 of {paper.network()}, details enlarged (clipped to 0..255)"
     kinds = ["photograph", *(f"beta {beta:g}" for beta in LAMBDAS)]
-    reproduction.finish(
+    paper.finish(
         workdir,
-        results={"network": reproduction.network(), "spikes": rows},
-        table=reproduction.markdown(
+        results={"network": paper.network(), "spikes": rows},
+        table=paper.markdown(
             ["photograph", *(f"peakiness, {kind}" for kind in kinds), *(f"relative error, {k}, %" for k in kinds[1:])],
             [
                 [
@@ -74,7 +74,7 @@ def main() -> None:
                 for row in rows
             ],
         ),
-        pictures={"figure2": ij.figures.montage(tiles, labels=labels, columns=len(kinds), title=title)},
+        pictures={"figure2": ij.viz.montage(tiles, labels=labels, columns=len(kinds), title=title)},
     )
 
 

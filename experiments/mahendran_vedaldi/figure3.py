@@ -13,7 +13,7 @@ to which these codes are nearly blind. In the paper each is sharper than the one
 from absl import flags
 
 import invert_jax as ij
-from experiments import common, kept, reproduction
+from experiments.lib import cache, common, paper
 
 FLAGS = flags.FLAGS
 
@@ -22,19 +22,19 @@ _NAMES = {"hog": "HOG", "hogb": "HOGb", "dsift": "DSIFT"}
 
 
 def _define_flags():
-    reproduction.define_flags("figure3", num_images=1, alexnet=False)
+    paper.define_flags("figure3", num_images=1, alexnet=False)
     flags.DEFINE_string("hoggle", None, "Dictionaries from experiments.learn_hoggle; no HOGgle if absent.")
 
 
 def main() -> None:
     """Makes the figure that the flags describe."""
-    photographs = reproduction.photographs(size=None, gray=True)
-    reproduction.say_photographs(photographs)
+    photographs = paper.photographs(size=None, gray=True)
+    paper.say_photographs(photographs)
     workdir = common.make_workdir(FLAGS.workdir)
     images, recipe = [photo.image for photo in photographs], ij.recipes.shallow(lambda_tv=LAMBDA_TV)
     kinds = {}
     for kind, name in _NAMES.items():
-        found = kept.inversions(workdir, reproduction.GRAY[kind](), recipe, images, description=name, chunk_size=1)
+        found = cache.inversions(workdir, paper.GRAY[kind](), recipe, images, description=name, chunk_size=1)
         kinds[name] = [(each.image[0], each.error[0]) for each in found]
     if FLAGS.hoggle is not None:
         kinds = {"HOGgle": _hoggle(workdir, images), **kinds}
@@ -54,21 +54,21 @@ def main() -> None:
     left_out = "" if FLAGS.hoggle else "; HOGgle left out"
     title = f"Figure 3: inversions, lambda_V = {LAMBDA_TV:g}, relative error (stretched to full contrast{left_out})"
     modes = ["clip", *["stretch"] * len(kinds)] * len(photographs)
-    table = reproduction.markdown(
-        ["", "relative error, %"], [[name, reproduction.percent(values)] for name, values in errors.items()]
+    table = paper.markdown(
+        ["", "relative error, %"], [[name, paper.percent(values)] for name, values in errors.items()]
     )
-    reproduction.finish(
+    paper.finish(
         workdir,
         results={"images": [photo.name for photo in photographs], "relative_errors": errors},
         table=table,
-        pictures={"figure3": ij.figures.montage(tiles, labels=labels, columns=1 + len(kinds), title=title, mode=modes)},
+        pictures={"figure3": ij.viz.montage(tiles, labels=labels, columns=1 + len(kinds), title=title, mode=modes)},
     )
 
 
 def _hoggle(workdir, images):
     """Inversions of VLFeat's HOG by dictionaries: each image, and its relative error."""
-    hog, invert = ij.hog(), kept.hoggle(workdir, FLAGS.hoggle)
-    pairs = [(image, invert(image)) for image in reproduction.track(images, "HOGgle")]
+    hog, invert = ij.hog(), cache.hoggle(workdir, FLAGS.hoggle)
+    pairs = [(image, invert(image)) for image in paper.track(images, "HOGgle")]
     return [
         (restored, float(ij.metrics.relative_error(hog(restored), hog(_covered(image, restored)))))
         for image, restored in pairs

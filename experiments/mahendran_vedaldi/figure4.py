@@ -14,7 +14,7 @@ gradient in gray levels per pixel, which the weight is to lower; the paper gives
 from absl import flags
 
 import invert_jax as ij
-from experiments import common, kept, reproduction
+from experiments.lib import cache, common, paper
 
 FLAGS = flags.FLAGS
 
@@ -22,26 +22,26 @@ LAMBDAS = (0.5, 5.0, 50.0)
 
 
 def _define_flags():
-    reproduction.define_flags("figure4", num_images=1, alexnet=False)
+    paper.define_flags("figure4", num_images=1, alexnet=False)
 
 
 def main() -> None:
     """Makes the figure that the flags describe."""
-    photographs = reproduction.photographs(size=None, gray=True)
-    reproduction.say_photographs(photographs)
+    photographs = paper.photographs(size=None, gray=True)
+    paper.say_photographs(photographs)
     workdir = common.make_workdir(FLAGS.workdir)
     hog = ij.hog(variant="released")
 
     tiles, labels, rows = [], [], []
     images = [photo.image for photo in photographs]
     recipes = {lambda_tv: ij.recipes.shallow(lambda_tv=lambda_tv) for lambda_tv in LAMBDAS}
-    inversions = kept.by_recipe(workdir, hog, recipes, images, called="lambda_V")
+    inversions = cache.by_recipe(workdir, hog, recipes, images, called="lambda_V")
     for i, photo in enumerate(photographs):
         tiles.append(photo.image)
-        labels.append(f"{photo.name}: variation {reproduction.variation(photo.image):.1f}")
+        labels.append(f"{photo.name}: variation {paper.variation(photo.image):.1f}")
         for lambda_tv in LAMBDAS:
             found = inversions[lambda_tv][i]
-            error, variation = found.error[0], reproduction.variation(found.image[0])
+            error, variation = found.error[0], paper.variation(found.image[0])
             tiles.append(found.image[0])
             labels.append(f"lambda_V {lambda_tv:g}: {100 * error:.0f} %, variation {variation:.1f}")
             rows.append(
@@ -50,17 +50,17 @@ def main() -> None:
                     "lambda_tv": lambda_tv,
                     "relative_error": error,
                     "variation": variation,
-                    "variation_of_photograph": reproduction.variation(photo.image),
+                    "variation_of_photograph": paper.variation(photo.image),
                     "finite": found.finite[0],
                 }
             )
 
     title = "Figure 4: inversions of HOG, relative error and total variation (stretched to full contrast)"
     modes = ["clip", *["stretch"] * len(LAMBDAS)] * len(photographs)
-    reproduction.finish(
+    paper.finish(
         workdir,
         results={"inversions": rows},
-        table=reproduction.markdown(
+        table=paper.markdown(
             ["photograph", "lambda_V", "relative error, %", "variation, gray levels/pixel", "the photograph's"],
             [
                 [
@@ -73,9 +73,7 @@ def main() -> None:
                 for row in rows
             ],
         ),
-        pictures={
-            "figure4": ij.figures.montage(tiles, labels=labels, columns=1 + len(LAMBDAS), title=title, mode=modes)
-        },
+        pictures={"figure4": ij.viz.montage(tiles, labels=labels, columns=1 + len(LAMBDAS), title=title, mode=modes)},
     )
 
 

@@ -11,16 +11,16 @@ photograph in other places. It gives no number here; Table 3 has the errors, in 
 """
 
 import invert_jax as ij
-from experiments import common, layer_by_layer
+from experiments.lib import common, figure
 
 
 def _define_flags():
-    layer_by_layer.define_flags("figure6")
+    figure.define_flags("figure6")
 
 
 def main() -> None:
     """Makes the figure that the flags describe."""
-    layer_by_layer.make("figure6", title="Figure 6: layers of", recipe=ij.recipes.for_layer)
+    figure.make("figure6", title="Figure 6: layers of", recipe=ij.recipes.for_layer)
 
 
 if __name__ == "__main__":

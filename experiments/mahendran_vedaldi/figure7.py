@@ -20,7 +20,7 @@ import numpy as np
 from absl import flags
 
 import invert_jax as ij
-from experiments import common, kept, reproduction
+from experiments.lib import cache, common, paper
 
 FLAGS = flags.FLAGS
 
@@ -29,21 +29,21 @@ LAMBDAS = {"pool5": 0.5, "relu6": 5.0, "relu7": 50.0, "fc8": 50.0}
 
 
 def _define_flags():
-    reproduction.define_flags("figure7", num_images=2, alexnet=True)
+    paper.define_flags("figure7", num_images=2, alexnet=True)
     flags.DEFINE_integer("num_restarts", 4, "Random starts; the paper's are 6.", lower_bound=2)
     flags.DEFINE_list("lambdas", [f"{value:g}" for value in LAMBDAS.values()], f"Weights at {', '.join(LAMBDAS)}.")
 
 
 def main() -> None:
     """Makes the figure that the flags describe."""
-    lambdas = dict(zip(LAMBDAS, reproduction.numbers("--lambdas", FLAGS.lambdas, count=len(LAMBDAS)), strict=True))
-    photographs = reproduction.photographs(size=reproduction.ALEXNET_SIZE, gray=False)
-    reproduction.say_photographs(photographs)
+    lambdas = dict(zip(LAMBDAS, paper.numbers("--lambdas", FLAGS.lambdas, count=len(LAMBDAS)), strict=True))
+    photographs = paper.photographs(size=paper.ALEXNET_SIZE, gray=False)
+    paper.say_photographs(photographs)
     workdir = common.make_workdir(FLAGS.workdir)
     inversions = {
-        layer: kept.inversions(
+        layer: cache.inversions(
             workdir,
-            reproduction.alexnet(layer),
+            paper.alexnet(layer),
             ij.recipes.mahendran_vedaldi(lambda_tv=lambda_tv),
             [photo.image for photo in photographs],
             num_restarts=FLAGS.num_restarts,
@@ -69,24 +69,24 @@ def main() -> None:
             }
         )
 
-    title = f"Figure 7: restarts from deep layers of {reproduction.network()}, relative error (clipped to 0..255)"
-    reproduction.finish(
+    title = f"Figure 7: restarts from deep layers of {paper.network()}, relative error (clipped to 0..255)"
+    paper.finish(
         workdir,
-        results={"network": reproduction.network(), "restarts": rows},
-        table=reproduction.markdown(
+        results={"network": paper.network(), "restarts": rows},
+        table=paper.markdown(
             ["photograph", "layer", "lambda_V", "relative error, %", "spread, gray levels"],
             [
                 [
                     row["image"],
                     row["layer"],
                     f"{row['lambda_tv']:g}",
-                    reproduction.percent(row["relative_errors"]),
+                    paper.percent(row["relative_errors"]),
                     f"{row['spread']:.1f}",
                 ]
                 for row in rows
             ],
         ),
-        pictures={"figure7": ij.figures.montage(tiles, labels=labels, columns=1 + FLAGS.num_restarts, title=title)},
+        pictures={"figure7": ij.viz.montage(tiles, labels=labels, columns=1 + FLAGS.num_restarts, title=title)},
     )
 
 

@@ -13,7 +13,7 @@ length of its gradient) over that of the photograph, 1 if they vary alike; the p
 from absl import flags
 
 import invert_jax as ij
-from experiments import common, kept, reproduction
+from experiments.lib import cache, common, paper
 
 FLAGS = flags.FLAGS
 
@@ -21,26 +21,26 @@ LAMBDAS = (50.0, 5.0, 0.5, 0.05, 0.005, 0.0)
 
 
 def _define_flags():
-    reproduction.define_flags("figure8", num_images=1, alexnet=True)
+    paper.define_flags("figure8", num_images=1, alexnet=True)
 
 
 def main() -> None:
     """Makes the figure that the flags describe."""
-    photographs = reproduction.photographs(size=reproduction.ALEXNET_SIZE, gray=False)
-    reproduction.say_photographs(photographs)
+    photographs = paper.photographs(size=paper.ALEXNET_SIZE, gray=False)
+    paper.say_photographs(photographs)
     workdir = common.make_workdir(FLAGS.workdir)
-    fc8 = reproduction.alexnet("fc8")
+    fc8 = paper.alexnet("fc8")
 
     tiles, labels, rows = [], [], []
     images = [photo.image for photo in photographs]
     recipes = {lambda_tv: ij.recipes.mahendran_vedaldi(lambda_tv=lambda_tv) for lambda_tv in LAMBDAS}
-    inversions = kept.by_recipe(workdir, fc8, recipes, images, called="lambda_V")
+    inversions = cache.by_recipe(workdir, fc8, recipes, images, called="lambda_V")
     for i, photo in enumerate(photographs):
         tiles.append(photo.image)
         labels.append(photo.name)
         for lambda_tv in LAMBDAS:
             found = inversions[lambda_tv][i]
-            variation = reproduction.variation(found.image[0]) / reproduction.variation(photo.image)
+            variation = paper.variation(found.image[0]) / paper.variation(photo.image)
             tiles.append(found.image[0])
             labels.append(f"lambda_V {lambda_tv:g}: {100 * found.error[0]:.1f} %, variation x {variation:.2g}")
             rows.append(
@@ -53,11 +53,11 @@ def main() -> None:
                 }
             )
 
-    title = f"Figure 8: fc8 of {reproduction.network()}, relative error and gradients (clipped to 0..255)"
-    reproduction.finish(
+    title = f"Figure 8: fc8 of {paper.network()}, relative error and gradients (clipped to 0..255)"
+    paper.finish(
         workdir,
-        results={"network": reproduction.network(), "inversions": rows},
-        table=reproduction.markdown(
+        results={"network": paper.network(), "inversions": rows},
+        table=paper.markdown(
             ["photograph", "lambda_V", "relative error, %", "total variation over the photograph's"],
             [
                 [
@@ -69,7 +69,7 @@ def main() -> None:
                 for row in rows
             ],
         ),
-        pictures={"figure8": ij.figures.montage(tiles, labels=labels, columns=1 + len(LAMBDAS), title=title)},
+        pictures={"figure8": ij.viz.montage(tiles, labels=labels, columns=1 + len(LAMBDAS), title=title)},
     )
 
 

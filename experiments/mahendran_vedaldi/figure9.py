@@ -16,11 +16,11 @@ import numpy as np
 from absl import flags
 
 import invert_jax as ij
-from experiments import common, kept, reproduction
+from experiments.lib import cache, common, paper
 
 FLAGS = flags.FLAGS
 
-LAYERS = ij.layers.NAMES[: ij.layers.NAMES.index("pool5") + 1]
+LAYERS = ij.networks.LAYER_NAMES[: ij.networks.LAYER_NAMES.index("pool5") + 1]
 LAMBDA_TV = 50.0
 NUM_NEURONS = 5  # a side
 _WHITE = (255, 255, 255)
@@ -28,29 +28,29 @@ _COLUMNS = 8
 
 
 def _define_flags():
-    reproduction.define_flags("figure9", num_images=1, alexnet=True)
+    paper.define_flags("figure9", num_images=1, alexnet=True)
     flags.DEFINE_list("layers", list(LAYERS), "Layers to invert, of conv1 to pool5.")
 
 
 def main() -> None:
     """Makes the figure that the flags describe."""
-    reproduction.require_known("--layers", FLAGS.layers, LAYERS)
-    photographs = reproduction.photographs(size=reproduction.ALEXNET_SIZE, gray=False)
-    reproduction.say_photographs(photographs)
+    paper.require_known("--layers", FLAGS.layers, LAYERS)
+    photographs = paper.photographs(size=paper.ALEXNET_SIZE, gray=False)
+    paper.say_photographs(photographs)
     workdir = common.make_workdir(FLAGS.workdir)
     recipe = ij.recipes.mahendran_vedaldi(lambda_tv=LAMBDA_TV, stages=ij.recipes.CENTRAL_STAGES)
     fields = {field.name: field for field in ij.receptive_field.alexnet()}
 
     images, inversions, boxes = [photo.image for photo in photographs], {}, {}
     for layer in FLAGS.layers:
-        representation = reproduction.alexnet(layer)
+        representation = paper.alexnet(layer)
         mask = ij.masks.central(representation.feature_shape(images[0].shape), size=NUM_NEURONS)
-        inversions[layer] = kept.inversions(
+        inversions[layer] = cache.inversions(
             workdir, representation, recipe, images, mask=mask, description=layer, chunk_size=1
         )
-        boxes[layer] = ij.receptive_field.box_of(fields[layer], mask)
+        boxes[layer] = ij.receptive_field.mask_box(fields[layer], mask)
 
-    sheets, rows, center = [], [], np.asarray(reproduction.alexnet("fc8").center)
+    sheets, rows, center = [], [], np.asarray(paper.alexnet("fc8").center)
     for i, photo in enumerate(photographs):
         tiles, labels = [photo.image], [photo.name]
         for layer in FLAGS.layers:
@@ -69,12 +69,12 @@ def main() -> None:
                     "box_side": box[2] - box[0],
                 }
             )
-            tiles.append(ij.figures.draw_box(image, box, color=_WHITE) if found.finite[0] else image)
+            tiles.append(ij.viz.draw_box(image, box, color=_WHITE) if found.finite[0] else image)
             labels.append(f"{layer}: {100 * row.inside:.0f} % inside")
-        title = f"Figure 9: central 5 x 5 neurons of {reproduction.network()}, energy in their box (clipped to 0..255)"
-        sheets.append(ij.figures.montage(tiles, labels=labels, columns=_COLUMNS, title=None if i else title))
+        title = f"Figure 9: central 5 x 5 neurons of {paper.network()}, energy in their box (clipped to 0..255)"
+        sheets.append(ij.viz.montage(tiles, labels=labels, columns=_COLUMNS, title=None if i else title))
 
-    table = reproduction.markdown(
+    table = paper.markdown(
         [
             "photograph",
             "layer",
@@ -95,9 +95,9 @@ def main() -> None:
             for row in rows
         ],
     )
-    reproduction.finish(
+    paper.finish(
         workdir,
-        results={"network": reproduction.network(), "inversions": rows},
+        results={"network": paper.network(), "inversions": rows},
         table=table,
         pictures={"figure9": np.concatenate(sheets)},
     )

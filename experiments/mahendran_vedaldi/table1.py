@@ -17,7 +17,7 @@ import numpy as np
 from absl import flags
 
 import invert_jax as ij
-from experiments import common, kept, reproduction
+from experiments.lib import cache, common, paper
 
 FLAGS = flags.FLAGS
 
@@ -26,8 +26,8 @@ _SHOWN = 6  # photographs on a sheet
 
 
 def _define_flags():
-    reproduction.define_flags("table1", num_images=5, alexnet=False)
-    flags.DEFINE_list("representations", list(reproduction.GRAY), f"Of {', '.join(reproduction.GRAY)}.")
+    paper.define_flags("table1", num_images=5, alexnet=False)
+    flags.DEFINE_list("representations", list(paper.GRAY), f"Of {', '.join(paper.GRAY)}.")
     flags.DEFINE_string("hoggle", None, "Dictionaries from experiments.learn_hoggle; no row of HOGgle if absent.")
     flags.DEFINE_integer("size", 160, "Side to which the photographs are resized.", lower_bound=32)
     flags.DEFINE_float("lambda_tv", 5.0, "Weight of TV^2.")
@@ -36,30 +36,30 @@ def _define_flags():
 def main() -> None:
     """Measures the table that the flags describe."""
     if FLAGS.representations or FLAGS.hoggle is None:
-        reproduction.require_known("--representations", FLAGS.representations, reproduction.GRAY)
+        paper.require_known("--representations", FLAGS.representations, paper.GRAY)
     if FLAGS.num_images < 2:
         raise ValueError(
             f"--num_images is {FLAGS.num_images}; errors are scaled by distances between photographs: >= 2."
         )
     recipe = ij.recipes.shallow(lambda_tv=FLAGS.lambda_tv)
-    photographs = reproduction.photographs(size=FLAGS.size, gray=True)
-    reproduction.say_photographs(photographs)
+    photographs = paper.photographs(size=FLAGS.size, gray=True)
+    paper.say_photographs(photographs)
     images = [photo.image for photo in photographs]
     workdir = common.make_workdir(FLAGS.workdir)
 
     rows, restored = {}, {}
     if FLAGS.hoggle is not None:
-        invert = kept.hoggle(workdir, FLAGS.hoggle)
-        restored["hoggle"] = [invert(image) for image in reproduction.track(images, "hoggle")]
+        invert = cache.hoggle(workdir, FLAGS.hoggle)
+        restored["hoggle"] = [invert(image) for image in paper.track(images, "hoggle")]
         rows["hoggle"] = _errors(ij.hog(), restored["hoggle"], images)
     for name in FLAGS.representations:
-        representation = reproduction.GRAY[name]()
-        found = kept.inversions(workdir, representation, recipe, images, description=name)
+        representation = paper.GRAY[name]()
+        found = cache.inversions(workdir, representation, recipe, images, description=name)
         restored[name] = [np.where(each.finite[0], each.image[0], np.nan) for each in found]
         rows[name] = _errors(representation, restored[name], images)
 
-    percent = reproduction.percent
-    table = reproduction.markdown(
+    percent = paper.percent
+    table = paper.markdown(
         ["", "the text's error, %", "the paper's, %", "released script's (squared), %", "relative, %"],
         [
             [name, percent(row["text"]), _PAPER.get(name, ""), percent(row["squared"]), percent(row["relative"])]
@@ -70,7 +70,7 @@ def main() -> None:
         f"Mean ± standard deviation over {len(images)} photographs of {FLAGS.size} x {FLAGS.size}, "
         f"lambda_V = {FLAGS.lambda_tv:g}."
     )
-    reproduction.finish(
+    paper.finish(
         workdir,
         results={"images": [photo.name for photo in photographs], "errors": rows},
         table=f"{table}\n{note}\n",
@@ -79,7 +79,7 @@ def main() -> None:
 
 
 def _errors(representation, restored, images):
-    features, targets = (reproduction.codes(representation, some) for some in (restored, images))
+    features, targets = (paper.codes(representation, some) for some in (restored, images))
     normalized = ij.metrics.normalized_errors(features, targets)
     relative = [ij.metrics.relative_error(*pair) for pair in zip(features, targets, strict=True)]
     return {
@@ -97,7 +97,7 @@ def _sheet(images, restored):
         labels += ["photograph", *restored] if i == 0 else [""] * (1 + len(restored))
         modes += ["clip", *["stretch"] * len(restored)]
     title = "Table 1: inversions (stretched to full contrast, to which the codes are nearly blind)"
-    return ij.figures.montage(tiles, labels=labels, columns=1 + len(restored), title=title, mode=modes)
+    return ij.viz.montage(tiles, labels=labels, columns=1 + len(restored), title=title, mode=modes)
 
 
 if __name__ == "__main__":

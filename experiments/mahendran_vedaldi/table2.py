@@ -10,7 +10,7 @@ is the first pixel that the first neuron sees: negative where padding reaches be
 from absl import flags
 
 import invert_jax as ij
-from experiments import common, reproduction
+from experiments.lib import common, paper
 
 FLAGS = flags.FLAGS
 
@@ -26,7 +26,7 @@ def main() -> None:
     """Computes the table."""
     workdir = common.make_workdir(FLAGS.workdir)
     channels, rows = 3, []
-    for number, (layer, field) in enumerate(zip(ij.layers.CNN_A, ij.receptive_field.alexnet(), strict=True)):
+    for number, (layer, field) in enumerate(zip(ij.networks.CNN_A, ij.receptive_field.alexnet(), strict=True)):
         channels = layer.width or channels
         rows.append(
             {
@@ -39,11 +39,11 @@ def main() -> None:
                 "offset": field.offset,
             }
         )
-    table = reproduction.markdown(
+    table = paper.markdown(
         ["", "layer", "channels", "the paper's", "receptive field", "the paper's", "stride", "offset"],
         [[str(number), *map(str, row.values())] for number, row in enumerate(rows, start=1)],
     )
-    reproduction.finish(workdir, results={"layers": rows}, table=table, pictures={})
+    paper.finish(workdir, results={"layers": rows}, table=table, pictures={})
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ import numpy as np
 from absl import flags
 
 import invert_jax as ij
-from experiments import common, kept, reproduction
+from experiments.lib import cache, common, paper
 
 FLAGS = flags.FLAGS
 
@@ -44,29 +44,29 @@ PAPER = {
 
 
 def _define_flags():
-    reproduction.define_flags("table3", num_images=5, alexnet=True)
-    flags.DEFINE_list("layers", list(ij.layers.NAMES), "Layers to invert.")
+    paper.define_flags("table3", num_images=5, alexnet=True)
+    flags.DEFINE_list("layers", list(ij.networks.LAYER_NAMES), "Layers to invert.")
     flags.DEFINE_list("lambdas", [f"{value:g}" for value in LAMBDAS], "Weights of TV^2, or bold: each layer's own.")
-    reproduction.define_scale_flag()
+    paper.define_scale_flag()
 
 
 def main() -> None:
     """Measures the cells that the flags describe."""
-    reproduction.require_known("--layers", FLAGS.layers, ij.layers.NAMES)
+    paper.require_known("--layers", FLAGS.layers, ij.networks.LAYER_NAMES)
     lambdas = _lambdas()
-    photographs = reproduction.photographs(size=reproduction.ALEXNET_SIZE, gray=False)
-    scale_by = reproduction.scale_photographs()
-    reproduction.say_photographs(photographs)
+    photographs = paper.photographs(size=paper.ALEXNET_SIZE, gray=False)
+    scale_by = paper.scale_photographs()
+    paper.say_photographs(photographs)
     workdir = common.make_workdir(FLAGS.workdir)
 
     cells, sheets = {}, {}
     for layer in FLAGS.layers:
-        representation = reproduction.alexnet(layer)
+        representation = paper.alexnet(layer)
         images = [photo.image for photo in photographs]
-        targets, scale = (reproduction.codes(representation, some) for some in (images, scale_by))
+        targets, scale = (paper.codes(representation, some) for some in (images, scale_by))
         own = ij.recipes.for_layer(layer)
         for lambda_tv in lambdas or (own.lambda_tv,):
-            found = kept.inversions(
+            found = cache.inversions(
                 workdir,
                 representation,
                 ij.recipes.mahendran_vedaldi(lambda_tv=lambda_tv),
@@ -74,7 +74,7 @@ def main() -> None:
                 description=f"{layer}, lambda_V {lambda_tv:g}",
             )
             restored = [inversion.image[0] for inversion in found]
-            features = reproduction.codes(representation, restored)
+            features = paper.codes(representation, restored)
             errors = ij.metrics.normalized_errors(features, targets, scale=scale)
             finite = np.concatenate([inversion.finite for inversion in found])
             text = np.where(finite, errors.text, np.nan)
@@ -95,16 +95,16 @@ def main() -> None:
     results = {
         "images": [photo.name for photo in photographs],
         "num_scale_images": len(scale_by),
-        "network": reproduction.network(),
+        "network": paper.network(),
         "cells": list(cells.values()),
     }
     pictures = {"table3": _sheet(images, sheets)} if sheets else {}
-    reproduction.finish(workdir, results=results, table=_table(cells, results), pictures=pictures)
+    paper.finish(workdir, results=results, table=_table(cells, results), pictures=pictures)
 
 
 def _lambdas():
     """The weights to measure; None is each layer's own."""
-    return None if FLAGS.lambdas == ["bold"] else reproduction.numbers("--lambdas", FLAGS.lambdas, other="bold")
+    return None if FLAGS.lambdas == ["bold"] else paper.numbers("--lambdas", FLAGS.lambdas, other="bold")
 
 
 def _table(cells, results):
@@ -117,8 +117,10 @@ def _table(cells, results):
         row = [layer]
         for value in lambdas:
             cell = cells.get(f"{layer} {value:g}")
-            paper = PAPER[value].split()[ij.layers.NAMES.index(layer)].replace("±", " ± ") if value in PAPER else ""
-            ours = reproduction.percent(cell["text"]) if cell else ""
+            paper = (
+                PAPER[value].split()[ij.networks.LAYER_NAMES.index(layer)].replace("±", " ± ") if value in PAPER else ""
+            )
+            ours = paper.percent(cell["text"]) if cell else ""
             mark = "**" if value == ij.recipes.for_layer(layer).lambda_tv else ""
             row += [f"{mark}{ours}{mark}" if ours else "", f"{mark}{paper}{mark}" if paper else ""]
         rows.append(row)
@@ -126,15 +128,15 @@ def _table(cells, results):
         f"{results['network']}; mean ± standard deviation over {len(results['images'])} photographs, N_Phi over "
         f"{results['num_scale_images']}. The paper's columns are of its own network and photographs."
     )
-    return f"{reproduction.markdown(header, rows)}\n{note}\n"
+    return f"{paper.markdown(header, rows)}\n{note}\n"
 
 
 def _sheet(images, sheets):
     shown = images[:_SHOWN]
     tiles = [*shown, *(image for restored in sheets.values() for image in restored)]
     labels = [label for name in ("photograph", *sheets) for label in (name, *[""] * (len(shown) - 1))]
-    title = f"Table 3's bold cells: {reproduction.network()} (clipped to 0..255)"
-    return ij.figures.montage(tiles, labels=labels, columns=len(shown), title=title, height=128)
+    title = f"Table 3's bold cells: {paper.network()} (clipped to 0..255)"
+    return ij.viz.montage(tiles, labels=labels, columns=len(shown), title=title, height=128)
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ import jax.numpy as jnp
 from absl import flags
 
 import invert_jax as ij
-from experiments import common, kept, reproduction
+from experiments.lib import cache, common, paper
 
 FLAGS = flags.FLAGS
 
@@ -102,39 +102,38 @@ ABLATIONS = {
 
 
 def _define_flags():
-    reproduction.define_flags("pyramid_ablation", num_images=2, alexnet=True)
+    paper.define_flags("pyramid_ablation", num_images=2, alexnet=True)
     flags.DEFINE_list("layers", list(ABLATIONS), "Layers whose choices are measured.")
-    reproduction.define_scale_flag()
+    paper.define_scale_flag()
 
 
 def main() -> None:
     """Measures what the flags describe."""
-    reproduction.require_known("--layers", FLAGS.layers, ABLATIONS)
-    photographs = reproduction.photographs(size=reproduction.ALEXNET_SIZE, gray=False)
-    scale_by = reproduction.scale_photographs()
-    reproduction.say_photographs(photographs)
+    paper.require_known("--layers", FLAGS.layers, ABLATIONS)
+    photographs = paper.photographs(size=paper.ALEXNET_SIZE, gray=False)
+    scale_by = paper.scale_photographs()
+    paper.say_photographs(photographs)
     workdir = common.make_workdir(FLAGS.workdir)
 
     images, rows, pictures = [photo.image for photo in photographs], [], {}
     for layer in FLAGS.layers:
-        representation = reproduction.alexnet(layer)
+        representation = paper.alexnet(layer)
         tiles, labels = [images[0]], [photographs[0].name]
         for choice, recipe in {"as it is": ij.recipes.laplacian_pyramid, **ABLATIONS[layer]}.items():
-            found = kept.inversions(
+            found = cache.inversions(
                 workdir, representation, recipe(layer), images, description=f"{layer}, {choice}", chunk_size=1
             )
-            measured = reproduction.measures(representation, found, images, scale_by)
+            measured = paper.measures(representation, found, images, scale_by)
             rows.append({"layer": layer, "choice": choice, **measured})
             tiles.append(found[0].image[0])
             labels.append(f"{choice}: {100 * measured['text'][0]:.0f} %")
-        title = f"From {layer}, {reproduction.network()}, the text's error"
-        pictures[layer] = ij.figures.montage(tiles, labels=labels, columns=min(len(tiles), 5), title=title)
+        title = f"From {layer}, {paper.network()}, the text's error"
+        pictures[layer] = ij.viz.montage(tiles, labels=labels, columns=min(len(tiles), 5), title=title)
 
     note = (
-        f"{reproduction.network()}; {', '.join(photo.name for photo in photographs)}; N_Phi over {len(scale_by)} "
-        f"photographs."
+        f"{paper.network()}; {', '.join(photo.name for photo in photographs)}; N_Phi over {len(scale_by)} photographs."
     )
-    table = reproduction.markdown(
+    table = paper.markdown(
         ["layer", "choice", "the text's error, %", "of each", "relative, %", "of each", "evaluations"],
         [
             [
@@ -147,9 +146,9 @@ def main() -> None:
             for row in rows
         ],
     )
-    reproduction.finish(
+    paper.finish(
         workdir,
-        results={"network": reproduction.network(), "images": [photo.name for photo in photographs], "rows": rows},
+        results={"network": paper.network(), "images": [photo.name for photo in photographs], "rows": rows},
         table=f"{table}\n{note}\n",
         pictures=pictures,
     )
@@ -157,7 +156,7 @@ def main() -> None:
 
 def _percents(values):
     """The mean, and each, in percent."""
-    return f"{100 * reproduction.mean_of(values):.1f}", ", ".join(f"{100 * value:.1f}" for value in values)
+    return f"{100 * paper.mean_of(values):.1f}", ", ".join(f"{100 * value:.1f}" for value in values)
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ color (19.0 against 18.4 dB); from pool5 to 11.7 and 9.1 %, and 17.1 against 16.
 from absl import flags
 
 import invert_jax as ij
-from experiments import common, kept, reproduction
+from experiments.lib import cache, common, paper
 
 FLAGS = flags.FLAGS
 
@@ -25,23 +25,23 @@ _TO_CONVERGENCE = (ij.recipes.COARSE_STAGE[0], 300)
 
 
 def _define_flags():
-    reproduction.define_flags("pyramid_figure1", num_images=1, alexnet=True)
+    paper.define_flags("pyramid_figure1", num_images=1, alexnet=True)
     flags.DEFINE_bool("priors", True, "TV and alpha-norm, which the paper has not; without, longer coarse stages.")
 
 
 def main() -> None:
     """Makes the figure that the flags describe."""
-    photographs = reproduction.photographs(size=reproduction.ALEXNET_SIZE, gray=False)
-    reproduction.say_photographs(photographs)
+    photographs = paper.photographs(size=paper.ALEXNET_SIZE, gray=False)
+    paper.say_photographs(photographs)
     workdir = common.make_workdir(FLAGS.workdir)
 
     tiles, labels, rows = [], [], []
     for layer in LAYERS:
         own = {} if FLAGS.priors else {"lambda_tv": 0.0, "lambda_alpha": 0.0, "coarse_stage": _TO_CONVERGENCE}
         recipes = {levels: ij.recipes.laplacian_pyramid(layer, num_levels=levels, **own) for levels in LEVELS}
-        inversions = kept.by_recipe(
+        inversions = cache.by_recipe(
             workdir,
-            reproduction.alexnet(layer),
+            paper.alexnet(layer),
             recipes,
             [photo.image for photo in photographs],
             called=f"{layer}, levels",
@@ -61,16 +61,16 @@ def main() -> None:
                         "relative_error": found.error[0],
                         "evaluations": found.evaluations[0],
                         "psnr": float(ij.metrics.psnr(found.image[0], photo.image)),
-                        "color_error": reproduction.coarse_difference(found.image[0], photo.image),
+                        "color_error": paper.coarse_difference(found.image[0], photo.image),
                     }
                 )
 
     how = "" if FLAGS.priors else " without priors"
-    title = f"Figure 1: pyramids of 2 and 6 levels{how}, {reproduction.network()}, relative error"
-    reproduction.finish(
+    title = f"Figure 1: pyramids of 2 and 6 levels{how}, {paper.network()}, relative error"
+    paper.finish(
         workdir,
-        results={"network": reproduction.network(), "inversions": rows},
-        table=reproduction.markdown(
+        results={"network": paper.network(), "inversions": rows},
+        table=paper.markdown(
             [
                 "photograph",
                 "layer",
@@ -93,7 +93,7 @@ def main() -> None:
                 for row in rows
             ],
         ),
-        pictures={"figure1": ij.figures.montage(tiles, labels=labels, columns=1 + len(LEVELS), title=title)},
+        pictures={"figure1": ij.viz.montage(tiles, labels=labels, columns=1 + len(LEVELS), title=title)},
     )
 
 

@@ -8,16 +8,16 @@ parts; and the coarse colors are the photograph's.
 """
 
 import invert_jax as ij
-from experiments import common, layer_by_layer
+from experiments.lib import common, figure
 
 
 def _define_flags():
-    layer_by_layer.define_flags("pyramid_figure3")
+    figure.define_flags("pyramid_figure3")
 
 
 def main() -> None:
     """Makes the figure that the flags describe."""
-    layer_by_layer.make("figure3", title="Figure 3: layers of", recipe=ij.recipes.laplacian_pyramid)
+    figure.make("figure3", title="Figure 3: layers of", recipe=ij.recipes.laplacian_pyramid)
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ conv5 on took 57 minutes on two busy CPU cores; what came of them stands in the 
 from absl import flags
 
 import invert_jax as ij
-from experiments import common, kept, reproduction
+from experiments.lib import cache, common, paper
 
 FLAGS = flags.FLAGS
 
@@ -28,29 +28,31 @@ MAHENDRAN_VEDALDI = (
 
 
 def _define_flags():
-    reproduction.define_flags("pyramid_table1", num_images=3, alexnet=True)
-    flags.DEFINE_list("layers", list(ij.layers.NAMES), "Layers to invert.")
-    reproduction.define_scale_flag()
+    paper.define_flags("pyramid_table1", num_images=3, alexnet=True)
+    flags.DEFINE_list("layers", list(ij.networks.LAYER_NAMES), "Layers to invert.")
+    paper.define_scale_flag()
 
 
 def main() -> None:
     """Measures the table that the flags describe."""
-    reproduction.require_known("--layers", FLAGS.layers, ij.layers.NAMES)
-    photographs = reproduction.photographs(size=reproduction.ALEXNET_SIZE, gray=False)
-    scale_by = reproduction.scale_photographs()
-    reproduction.say_photographs(photographs)
+    paper.require_known("--layers", FLAGS.layers, ij.networks.LAYER_NAMES)
+    photographs = paper.photographs(size=paper.ALEXNET_SIZE, gray=False)
+    scale_by = paper.scale_photographs()
+    paper.say_photographs(photographs)
     workdir = common.make_workdir(FLAGS.workdir)
 
     images, rows, sheet = [photo.image for photo in photographs], {}, {}
     for layer in FLAGS.layers:
-        representation = reproduction.alexnet(layer)
-        found = kept.inversions(workdir, representation, ij.recipes.laplacian_pyramid(layer), images, description=layer)
-        rows[layer] = reproduction.measures(representation, found, images, scale_by)
+        representation = paper.alexnet(layer)
+        found = cache.inversions(
+            workdir, representation, ij.recipes.laplacian_pyramid(layer), images, description=layer
+        )
+        rows[layer] = paper.measures(representation, found, images, scale_by)
         sheet[layer] = [inversion.image[0] for inversion in found[:_SHOWN]]
 
-    percent, papers = reproduction.percent, zip(PAPER, MAHENDRAN_VEDALDI, strict=True)
-    papers = dict(zip(ij.layers.NAMES, papers, strict=True))
-    table = reproduction.markdown(
+    percent, papers = paper.percent, zip(PAPER, MAHENDRAN_VEDALDI, strict=True)
+    papers = dict(zip(ij.networks.LAYER_NAMES, papers, strict=True))
+    table = paper.markdown(
         ["layer", "ours, %", "the paper's, %", "Mahendran & Vedaldi's, %", "evaluations"],
         [
             [layer, percent(row["text"]), *papers[layer], f"{row['evaluations'].mean():.0f}"]
@@ -58,24 +60,24 @@ def main() -> None:
         ],
     )
     note = (
-        f"{reproduction.network()}; mean ± standard deviation over {len(images)} photographs, N_Phi over "
+        f"{paper.network()}; mean ± standard deviation over {len(images)} photographs, N_Phi over "
         f"{len(scale_by)}. The papers' columns are of their own networks and photographs."
     )
     shown = images[:_SHOWN]
     labels = [label for name in ("photograph", *sheet) for label in (name, *[""] * (len(shown) - 1))]
-    picture = ij.figures.montage(
+    picture = ij.viz.montage(
         [*shown, *(image for restored in sheet.values() for image in restored)],
         labels=labels,
         columns=len(shown),
-        title=f"Table 1, Laplacian pyramid: {reproduction.network()} (0..255 by construction)",
+        title=f"Table 1, Laplacian pyramid: {paper.network()} (0..255 by construction)",
         height=128,
     )
-    reproduction.finish(
+    paper.finish(
         workdir,
         results={
             "images": [photo.name for photo in photographs],
             "num_scale_images": len(scale_by),
-            "network": reproduction.network(),
+            "network": paper.network(),
             "layers": rows,
         },
         table=f"{table}\n{note}\n",

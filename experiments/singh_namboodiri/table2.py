@@ -13,7 +13,7 @@ the photographs. Ours, on 10 ImageNet photographs: gray 1.2 ± 0.6 %, color 1.3 
 from absl import flags
 
 import invert_jax as ij
-from experiments import common, kept, reproduction
+from experiments.lib import cache, common, paper
 
 FLAGS = flags.FLAGS
 
@@ -22,15 +22,15 @@ _PAPER = {"gray": 4.5, "color": 3.2}
 
 
 def _define_flags():
-    reproduction.define_flags("pyramid_table2", num_images=4, alexnet=False)
-    reproduction.define_scale_flag()
+    paper.define_flags("pyramid_table2", num_images=4, alexnet=False)
+    paper.define_scale_flag()
 
 
 def main() -> None:
     """Measures the table and makes the figure that the flags describe."""
-    photographs = {gray: reproduction.photographs(size=SIZE, gray=gray) for gray in (False, True)}
-    scale_by = {gray: reproduction.scale_photographs(size=SIZE, gray=gray) for gray in (False, True)}
-    reproduction.say_photographs(photographs[False])
+    photographs = {gray: paper.photographs(size=SIZE, gray=gray) for gray in (False, True)}
+    scale_by = {gray: paper.scale_photographs(size=SIZE, gray=gray) for gray in (False, True)}
+    paper.say_photographs(photographs[False])
     workdir = common.make_workdir(FLAGS.workdir)
 
     rows, tiles = {}, [photo.image for photo in photographs[False]]
@@ -38,24 +38,24 @@ def main() -> None:
     for name in _PAPER:
         representation = ij.patch_sift(color=name == "color")
         images, scale = [photo.image for photo in photographs[name == "gray"]], scale_by[name == "gray"]
-        found = kept.inversions(workdir, representation, ij.recipes.laplacian_pyramid(), images, description=name)
-        rows[name] = reproduction.measures(representation, found, images, scale)
+        found = cache.inversions(workdir, representation, ij.recipes.laplacian_pyramid(), images, description=name)
+        rows[name] = paper.measures(representation, found, images, scale)
         tiles += [inversion.image[0] for inversion in found]
         labels += [f"{name}: {100 * error:.1f} %" for error in rows[name]["relative"]]
 
     title = "Figure 4: photographs, and their inversions from gray and color SIFT, relative error"
-    reproduction.finish(
+    paper.finish(
         workdir,
         results={"images": [photo.name for photo in photographs[False]], "sift": rows},
-        table=reproduction.markdown(
+        table=paper.markdown(
             ["SIFT", "ours, %", "the paper's, %", "evaluations"],
             [
-                [name, reproduction.percent(row["text"]), _PAPER[name], f"{row['evaluations'].mean():.0f}"]
+                [name, paper.percent(row["text"]), _PAPER[name], f"{row['evaluations'].mean():.0f}"]
                 for name, row in rows.items()
             ],
         )
         + f"\nN_Phi over {len(scale_by[False])} photographs.\n",
-        pictures={"figure4": ij.figures.montage(tiles, labels=labels, columns=len(photographs[False]), title=title)},
+        pictures={"figure4": ij.viz.montage(tiles, labels=labels, columns=len(photographs[False]), title=title)},
     )
 
 

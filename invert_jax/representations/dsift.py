@@ -6,8 +6,8 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
-from invert_jax import checks, numerics
-from invert_jax.representations import adapters, orientation
+from invert_jax._util import checks, safe_math
+from invert_jax.representations import gradient_histograms, models
 from invert_jax.types import Features, Image, Representation
 
 VARIANTS = ("vlfeat", "released")
@@ -38,14 +38,14 @@ class Dsift(nn.Module):
 
 
 def _vlfeat(image, size, step):
-    gx, gy = orientation.one_sided_differences(image)
-    energies = orientation.split_linearly(numerics.magnitude(gx, gy), _cubic_angle(gx, gy), _ORIENTATIONS)
+    gx, gy = gradient_histograms.one_sided_differences(image)
+    energies = gradient_histograms.split_linearly(safe_math.safe_hypot(gx, gy), _cubic_angle(gx, gy), _ORIENTATIONS)
     bins = [_bin_positions(length, size, step) for length in image.shape]
     places = [np.unique(b) for b in bins]
-    pooled = orientation.pool(
+    pooled = gradient_histograms.pool(
         energies,
         *(
-            orientation.triangles(place, size, length, replicate=True)
+            gradient_histograms.triangles(place, size, length, replicate=True)
             for place, length in zip(places, image.shape, strict=True)
         ),
     )
@@ -54,19 +54,21 @@ def _vlfeat(image, size, step):
     window = np.exp(-0.5 * (distance / (2 * size)) ** 2).mean(1)
     rows, columns = (np.searchsorted(place, b) for place, b in zip(places, bins, strict=True))
     v = _gather(pooled, rows, columns, window)
-    v = v / (numerics.norm(v, -1)[..., None] + _EPSILON)
+    v = v / (safe_math.safe_norm(v, -1)[..., None] + _EPSILON)
     v = jnp.minimum(v, _CLAMP)
-    return v / (numerics.norm(v, -1)[..., None] + _EPSILON)
+    return v / (safe_math.safe_norm(v, -1)[..., None] + _EPSILON)
 
 
 def _released(image, size, step):
-    gx, gy = (g / 2 for g in orientation.differences(image))
-    energies = orientation.split_linearly(numerics.magnitude(gx, gy), numerics.angle(gx, gy), _ORIENTATIONS)
+    gx, gy = (g / 2 for g in gradient_histograms.differences(image))
+    energies = gradient_histograms.split_linearly(
+        safe_math.safe_hypot(gx, gy), safe_math.safe_angle(gx, gy), _ORIENTATIONS
+    )
     counts = [(length - 2 * size) // size + 1 for length in gx.shape]
-    pooled = orientation.pool(
+    pooled = gradient_histograms.pool(
         energies,
         *(
-            orientation.triangles(np.arange(count) * size + size - 0.5, size, length)
+            gradient_histograms.triangles(np.arange(count) * size + size - 0.5, size, length)
             for count, length in zip(counts, gx.shape, strict=True)
         ),
     )
@@ -136,4 +138,4 @@ def dsift(*, bin_size: int = 5, step: int = 5, variant: str = "vlfeat") -> Repre
                 f"step out, or use variant='vlfeat'."
             )
         step = 3 * bin_size
-    return adapters.from_flax(Dsift(int(bin_size), int(step), variant), {}, center=128.0)
+    return models.from_flax(Dsift(int(bin_size), int(step), variant), {}, center=128.0)

@@ -5,8 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
-from invert_jax import checks, numerics
-from invert_jax.representations import adapters, orientation
+from invert_jax._util import checks, safe_math
+from invert_jax.representations import gradient_histograms, models
 from invert_jax.types import Features, Image, Representation
 
 VARIANTS = ("vlfeat", "released")
@@ -37,20 +37,20 @@ class Hog(nn.Module):
         height, width, _ = image.shape
         size = self.cell_size
         if released:
-            gx, gy = (g / 2 for g in orientation.differences(jnp.pad(image[..., 0] - 128, 1)))
+            gx, gy = (g / 2 for g in gradient_histograms.differences(jnp.pad(image[..., 0] - 128, 1)))
             num_rows, num_columns, first = height // size, width // size, 0
         else:
-            gx, gy = orientation.differences(image[..., 0])
+            gx, gy = gradient_histograms.differences(image[..., 0])
             num_rows, num_columns, first = (height + size // 2) // size, (width + size // 2) // size, 1
-        columns = orientation.triangles(_centers(num_columns, size) - first, size, gx.shape[1])
+        columns = gradient_histograms.triangles(_centers(num_columns, size) - first, size, gx.shape[1])
         if self.binning == "hard":  # cheap enough to gate on the way into the cells; an angle is not
-            gx, gy = (orientation.fold_rows(g, size=size, count=num_rows, first=first) for g in (gx, gy))
-            energies = orientation.gate(gx, gy, 2 * self.num_orientations, self.binning)
-            cells = orientation.pool_cells(energies, columns)
+            gx, gy = (gradient_histograms.fold_rows(g, size=size, count=num_rows, first=first) for g in (gx, gy))
+            energies = gradient_histograms.gate(gx, gy, 2 * self.num_orientations, self.binning)
+            cells = gradient_histograms.pool_cells(energies, columns)
         else:
-            rows = orientation.triangles(_centers(num_rows, size) - first, size, gx.shape[0])
-            energies = orientation.gate(gx, gy, 2 * self.num_orientations, self.binning)
-            cells = orientation.pool(energies, rows, columns)
+            rows = gradient_histograms.triangles(_centers(num_rows, size) - first, size, gx.shape[0])
+            energies = gradient_histograms.gate(gx, gy, 2 * self.num_orientations, self.binning)
+            cells = gradient_histograms.pool(energies, rows, columns)
         return _normalize(cells, released)
 
 
@@ -67,7 +67,7 @@ def _normalize(cells, released):
         square = jnp.pad(square, 1, mode="edge")
     blocks = square[:-1, :-1] + square[:-1, 1:] + square[1:, :-1] + square[1:, 1:]
     if released:  # whole blocks only; a factor of zero stands for a missing one
-        factors = jnp.pad(1 / jnp.maximum(numerics.power(blocks, 0.5), 1e-6), 1)
+        factors = jnp.pad(1 / jnp.maximum(safe_math.safe_power(blocks, 0.5), 1e-6), 1)
     else:
         factors = jax.lax.rsqrt(blocks + 1e-4)
     corners = factors[:-1, :-1], factors[:-1, 1:], factors[1:, :-1], factors[1:, 1:]
@@ -108,9 +108,9 @@ def hog(
     >>> hog()(jnp.zeros((64, 77, 1))).shape
     (8, 10, 27)
     """
-    checks.require_choice(binning, orientation.GATINGS, "HOG binning")
+    checks.require_choice(binning, gradient_histograms.GATINGS, "HOG binning")
     checks.require_choice(variant, VARIANTS, "HOG variant")
     checks.require_count(cell_size, "cell_size")
     checks.require_count(num_orientations, "num_orientations")
     module = Hog(int(cell_size), int(num_orientations), binning, variant)
-    return adapters.from_flax(module, {}, center=128.0)
+    return models.from_flax(module, {}, center=128.0)

@@ -7,8 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
-from invert_jax import checks, numerics
-from invert_jax.representations import adapters, orientation
+from invert_jax._util import checks, safe_math
+from invert_jax.representations import gradient_histograms, models
 from invert_jax.types import Features, Image, Representation
 
 _BINS, _ORIENTATIONS, _SHARPNESS, _CLAMP = 4, 8, 9, 0.2
@@ -43,18 +43,18 @@ class PatchSift(nn.Module):
     def _describe(self, image):
         gy, gx = (_convolve(image, kernel) for kernel in _derivatives_of_gaussian())
         rows, columns = (_bin_weights(length, self.patch_size, self.stride) for length in image.shape)
-        pooled = orientation.pool(_gate(gx, gy), rows, columns)
+        pooled = gradient_histograms.pool(_gate(gx, gy), rows, columns)
         ny, nx = len(rows) // _BINS, len(columns) // _BINS
         v = pooled.reshape(ny, _BINS, nx, _BINS, _ORIENTATIONS).transpose(0, 2, 4, 1, 3).reshape(ny, nx, -1)
-        length = numerics.norm(v, -1)[..., None]
+        length = safe_math.safe_norm(v, -1)[..., None]
         v = jnp.minimum(v / jnp.maximum(length, _LOW_CONTRAST), _CLAMP)
-        again = numerics.norm(v, -1)[..., None]
+        again = safe_math.safe_norm(v, -1)[..., None]
         return jnp.where(length >= _LOW_CONTRAST, v / jnp.where(again > 0, again, 1), v)
 
 
 def _gate(gx, gy):
     """`|g| max(0, cos(angle - 2 pi k / 8))^9` for every orientation k, without an angle: `[H, W, 8]`."""
-    magnitude = numerics.magnitude(gx, gy)
+    magnitude = safe_math.safe_hypot(gx, gy)
     inverse = 1 / jnp.where(magnitude > 0, magnitude, 1)
     angles = np.arange(_ORIENTATIONS) * (2 * np.pi / _ORIENTATIONS)
     along = jnp.stack([gx * float(np.cos(a)) + gy * float(np.sin(a)) for a in angles], axis=-1)
@@ -124,4 +124,4 @@ def patch_sift(*, patch_size: int = 16, stride: int = 8, color: bool = False) ->
     """
     checks.require_count(patch_size, "patch_size")
     checks.require_count(stride, "stride")
-    return adapters.from_flax(PatchSift(int(patch_size), int(stride), bool(color)), {}, center=128.0)
+    return models.from_flax(PatchSift(int(patch_size), int(stride), bool(color)), {}, center=128.0)

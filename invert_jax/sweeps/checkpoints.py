@@ -13,7 +13,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from invert_jax import files
+from invert_jax._util import atomic_io
 from invert_jax.sweeps import store
 
 _ROOM = "checkpoints"
@@ -36,7 +36,7 @@ def write(
     text = json.dumps({**about, "stamp": folder.stamp, "num_devices": num_devices})
     stream = io.BytesIO()
     np.savez(stream, np.array(text), *jax.device_get(leaves))
-    files.write(path, stream.getvalue())
+    atomic_io.write_bytes(path, stream.getvalue())
 
 
 def _about(path):

@@ -12,7 +12,8 @@ import pathlib
 import jax
 from jax.sharding import Mesh
 
-from invert_jax import batching, checks, fingerprints
+from invert_jax import batching
+from invert_jax._util import checks, hashing
 from invert_jax.sweeps import checkpoints, manifests, plan, results, store, work
 
 _MEETINGS = itertools.count()  # no two may have one name
@@ -74,7 +75,7 @@ def run(
 
 def _work(sweep, path, chunk_size, mesh, extend, checkpoint_seconds, hooks):
     process, processes = jax.process_index(), jax.process_count()
-    settings = {**plan.settings(sweep), **fingerprints.surroundings()}
+    settings = {**plan.settings(sweep), **hashing.environment()}
     folder = store.Folder(path, manifests.stamp_of(settings), hooks.tell)
     if process == 0:
         manifest = manifests.agree(path, settings, num_restarts=sweep.num_restarts, extend=extend)

@@ -7,7 +7,7 @@ import pathlib
 from collections.abc import Mapping
 from typing import Any
 
-from invert_jax import files, fingerprints
+from invert_jax._util import atomic_io, hashing
 
 _NAME, _LOCK = "manifest.json", ".lock-manifest"
 
@@ -57,7 +57,7 @@ def agree(path: pathlib.Path, settings: Mapping[str, str], *, num_restarts: int,
 
 def write(path: pathlib.Path, manifest: Mapping[str, Any]) -> None:
     """Writes the manifest, whole or not at all."""
-    files.write(path / _NAME, (json.dumps(manifest, indent=2) + "\n").encode())
+    atomic_io.write_bytes(path / _NAME, (json.dumps(manifest, indent=2) + "\n").encode())
 
 
 def note_chunk_size(path: pathlib.Path, chunk_size: int) -> None:
@@ -104,4 +104,4 @@ def require_same(path: pathlib.Path, settings: Mapping[str, str], num_restarts: 
 
 def stamp_of(settings: Mapping[str, str]) -> str:
     """A short name for settings."""
-    return fingerprints.fingerprint(dict(settings))
+    return hashing.content_hash(dict(settings))

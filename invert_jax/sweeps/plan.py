@@ -10,7 +10,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from invert_jax import checks, fingerprints, objective
+from invert_jax import objective
+from invert_jax._util import checks, hashing
 from invert_jax.types import Recipe, Representation
 
 CHUNK_SIZES = tuple(2**k for k in range(11))
@@ -178,17 +179,15 @@ def settings(sweep: Sweep) -> dict[str, str]:
     words = {"seed": str(sweep.seed), "dtype": sweep.dtype}
     for problem in sweep.problems:
         here = problem.name
-        words[f"{here}: representation"] = fingerprints.fingerprint(problem.representation.apply)
-        words[f"{here}: weights"] = fingerprints.fingerprint(
-            (problem.representation.params, problem.representation.center)
-        )
-        words[f"{here}: mask"] = "none" if problem.mask is None else fingerprints.fingerprint(problem.mask)
+        words[f"{here}: representation"] = hashing.content_hash(problem.representation.apply)
+        words[f"{here}: weights"] = hashing.content_hash((problem.representation.params, problem.representation.center))
+        words[f"{here}: mask"] = "none" if problem.mask is None else hashing.content_hash(problem.mask)
         for field in dataclasses.fields(problem.recipe):
             value = getattr(problem.recipe, field.name)
             plain = value is None or isinstance(value, int | float) or type(value) is tuple
-            words[f"{here}: recipe: {field.name}"] = repr(value) if plain else fingerprints.fingerprint(value)
+            words[f"{here}: recipe: {field.name}"] = repr(value) if plain else hashing.content_hash(value)
         for name, image in problem.images.items():
-            words[f"{here}: photograph {name}"] = fingerprints.fingerprint(np.asarray(image, np.float32))
+            words[f"{here}: photograph {name}"] = hashing.content_hash(np.asarray(image, np.float32))
     return words
 
 

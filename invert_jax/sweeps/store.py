@@ -24,7 +24,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from invert_jax import files
+from invert_jax._util import atomic_io
 from invert_jax.sweeps import plan
 
 _SET_ASIDE, _STOP = "set_aside", ".stop"
@@ -111,7 +111,7 @@ def claimed(path: pathlib.Path, process_id: int, num_processes: int) -> Iterator
 def tidy(path: pathlib.Path) -> None:
     """Removes what a killed run left half-written."""
     for file in path.rglob(".*.tmp"):
-        if re.fullmatch(r"\.[0-9a-f]{32}\.tmp", file.name):  # as `files.write` calls them
+        if re.fullmatch(r"\.[0-9a-f]{32}\.tmp", file.name):  # as `atomic_io.write_bytes` calls them
             file.unlink(missing_ok=True)
     (path / _STOP).unlink(missing_ok=True)
 
@@ -234,7 +234,7 @@ def stamp_of(settings: str, problem: str, image: str) -> str:
 def _write(path, stamp, restarts):
     stream = io.BytesIO()
     np.savez(stream, stamp=np.array(stamp), **restarts._asdict())
-    files.write(path, stream.getvalue())
+    atomic_io.write_bytes(path, stream.getvalue())
 
 
 def read_restarts(

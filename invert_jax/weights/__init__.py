@@ -9,12 +9,12 @@ import os
 import pathlib
 
 from invert_jax.types import Params
-from invert_jax.weights.archive import read_npz, save_params
-from invert_jax.weights.matching import merge
 from invert_jax.weights.matconvnet import read_mat
-from invert_jax.weights.pinned import bundled, verify
+from invert_jax.weights.npz import read_npz, save_params
+from invert_jax.weights.registry import bundled, verify
+from invert_jax.weights.validation import validate_params
 
-__all__ = ["bundled", "load_params", "merge", "save_params", "verify"]
+__all__ = ["bundled", "load_params", "save_params", "validate_params", "verify"]
 
 _READERS = {".npz": read_npz, ".mat": read_mat}
 

@@ -7,7 +7,7 @@ from typing import TypeGuard
 
 import numpy as np
 
-from invert_jax.layers import CNN_A
+from invert_jax.networks.architectures import CNN_A
 from invert_jax.types import Params
 
 _KINDS = {"normalize": "norm", "lrn": "norm"}  # MatConvNet has had both names

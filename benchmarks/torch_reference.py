@@ -1,0 +1,67 @@
+"""Eq. 3 on CNN-A in PyTorch, as a good PyTorch programmer would write it: what the benchmark compares with."""
+
+import numpy as np
+import torch
+import torch.nn.functional as nn
+
+import invert_jax as ij
+
+
+def make_step(objective: ij.objective.Objective, params: dict, layer: str, *, device: str, memory_format):
+    """A function `x [N, 3, H, W] -> (energies [N], gradient [N, 3, H, W])` equal to the library's.
+
+    Args:
+      objective: eq. 3, whose target, center, sigma and weights are taken over.
+      params: CNN-A weights, HWIO, BGR.
+      layer: the tap to invert.
+      device: `cpu` or `cuda`.
+      memory_format: `torch.contiguous_format` or `torch.channels_last`.
+
+    Returns:
+      The step, and a function that brings `[N, H, W, 3]` NumPy images, RGB, into its form.
+    """
+
+    def tensor(array):
+        return torch.tensor(np.asarray(array), device=device)
+
+    weights = {}
+    for name, entry in params.items():
+        if name != "mean":
+            kernel = tensor(np.transpose(entry["kernel"], (3, 2, 0, 1))).contiguous(memory_format=memory_format)
+            weights[name] = kernel, tensor(entry["bias"])
+    target = tensor(np.transpose(objective.target, (2, 0, 1))[None])
+    center = tensor(np.transpose(objective.center, (2, 0, 1))[None])
+    mean = tensor(params["mean"]).reshape(1, 3, 1, 1)
+    sigma, lambda_alpha, lambda_tv = (
+        float(value) for value in (objective.sigma, objective.lambda_alpha, objective.lambda_tv)
+    )
+    normalizer = float((target**2).sum())
+    table = ij.networks.layers_up_to(layer)
+
+    def energy(x):
+        y = (center + sigma * x).flip(1) - mean
+        for row in table:
+            if row.kind == "conv":
+                kernel, bias = weights[row.name]
+                y = nn.conv2d(y, kernel, bias, stride=row.stride, padding=row.padding, groups=row.groups)
+            elif row.kind == "relu":
+                y = nn.relu(y)
+            elif row.kind == "pool":
+                y = nn.max_pool2d(y, row.size, row.stride)
+            else:
+                y = nn.local_response_norm(y, 5, alpha=1e-4, beta=0.75, k=1.0)
+        loss = ((y - target) ** 2).sum((1, 2, 3)) / normalizer
+        alpha = (x**2) ** 3
+        tv = ((x[:, :, 1:] - x[:, :, :-1]) ** 2).sum((1, 2, 3)) + ((x[..., 1:] - x[..., :-1]) ** 2).sum((1, 2, 3))
+        return loss + lambda_alpha * alpha.sum((1, 2, 3)) + lambda_tv * tv
+
+    def step(x):
+        x = x.detach().requires_grad_(True)
+        energies = energy(x)
+        (gradient,) = torch.autograd.grad(energies.sum(), x)
+        return energies.detach(), gradient
+
+    def bring(x):
+        return tensor(np.transpose(x, (0, 3, 1, 2))).contiguous(memory_format=memory_format)
+
+    return step, bring

@@ -1,0 +1,1 @@
+"""Plumbing that the library and its runners share; not public."""

@@ -1,0 +1,106 @@
+"""Norms, powers and angles whose derivative is defined, as zero, where the textbook's is not.
+
+Flat images, zero targets and empty patches all evaluate these at the origin. Both forward and
+reverse mode are defined.
+"""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+
+
+@functools.partial(jax.custom_jvp, nondiff_argnums=(1,))
+def safe_norm(x: jax.Array, axis: int | tuple[int, ...] | None = None) -> jax.Array:
+    """Euclidean norm over `axis` (all axes if None); its gradient is `x / |x|`, and 0 where `|x|` is 0.
+
+    >>> float(safe_norm(jnp.array([3.0, 4.0])))
+    5.0
+    >>> jax.grad(safe_norm)(jnp.zeros(2)).tolist()
+    [0.0, 0.0]
+    """
+    return jnp.sqrt(jnp.sum(x * x, axis=axis))
+
+
+@safe_norm.defjvp
+def _norm_jvp(axis, primals, tangents):
+    (x,), (dx,) = primals, tangents
+    y = safe_norm(x, axis)
+    inverse = jnp.where(y > 0, 1 / jnp.where(y > 0, y, 1), 0)
+    return y, jnp.sum(x * dx, axis=axis) * inverse
+
+
+@jax.custom_jvp
+def safe_hypot(gx: jax.Array, gy: jax.Array) -> jax.Array:
+    """`sqrt(gx^2 + gy^2)`, elementwise; its gradient is 0 at the origin.
+
+    >>> float(safe_hypot(jnp.array(3.0), jnp.array(4.0)))
+    5.0
+    """
+    return jnp.sqrt(gx * gx + gy * gy)
+
+
+@safe_hypot.defjvp
+def _magnitude_jvp(primals, tangents):
+    (gx, gy), (dx, dy) = primals, tangents
+    m = safe_hypot(gx, gy)
+    inverse = jnp.where(m > 0, 1 / jnp.where(m > 0, m, 1), 0)
+    return m, (gx * dx + gy * dy) * inverse
+
+
+@jax.custom_jvp
+def safe_angle(gx: jax.Array, gy: jax.Array) -> jax.Array:
+    """Angle of `(gx, gy)` in (-pi, pi], from +x towards +y; 0, with gradient 0, at the origin.
+
+    >>> float(safe_angle(jnp.array(0.0), jnp.array(2.0)) / jnp.pi)
+    0.5
+    """
+    return jnp.arctan2(gy, gx)
+
+
+@safe_angle.defjvp
+def _angle_jvp(primals, tangents):
+    (gx, gy), (dx, dy) = primals, tangents
+    square = gx * gx + gy * gy
+    inverse = jnp.where(square > 0, 1 / jnp.where(square > 0, square, 1), 0)
+    return safe_angle(gx, gy), (gx * dy - gy * dx) * inverse
+
+
+@functools.partial(jax.custom_jvp, nondiff_argnums=(1,))
+def safe_power(v: jax.Array, exponent: float) -> jax.Array:
+    """`v ** exponent` for `v >= 0` and `exponent > 0`; its gradient is 0 where `v` is 0.
+
+    For `exponent < 1` the derivative grows without bound towards 0: a subgradient, 0, is taken there.
+
+    >>> safe_power(jnp.array([0.0, 4.0]), 0.5).tolist()
+    [0.0, 2.0]
+    >>> jax.vmap(jax.grad(lambda v: safe_power(v, 0.5)))(jnp.array([0.0, 4.0])).tolist()
+    [0.0, 0.25]
+    """
+    return v if exponent == 1 else v**exponent
+
+
+@safe_power.defjvp
+def _power_jvp(exponent, primals, tangents):
+    (v,), (dv,) = primals, tangents
+    if exponent == 1:
+        return v, dv
+    safe = jnp.where(v > 0, v, 1)
+    slope = jnp.where(v > 0, exponent * safe ** (exponent - 1), 0)
+    return safe_power(v, exponent), slope * dv
+
+
+@jax.custom_jvp
+def safe_abs(x):
+    """`|x|`, elementwise; its gradient is `sign(x)`: 0 at 0, where that of `jnp.abs` is 1.
+
+    >>> float(jax.grad(safe_abs)(0.0))
+    0.0
+    """
+    return jnp.abs(x)
+
+
+@safe_abs.defjvp
+def _absolute_jvp(primals, tangents):
+    (x,), (dx,) = primals, tangents
+    return safe_abs(x), jnp.sign(x) * dx

@@ -1,0 +1,201 @@
+"""How far an inversion is from its target: in the features, and in the picture."""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from invert_jax._util import checks, safe_math
+
+_PEAK = 255.0
+_SSIM_RADIUS = 5  # 3.5 standard deviations of 1.5 pixels, as Wang et al. (2004) cut their window
+_SSIM_SIGMA = 1.5
+
+
+class NormalizedErrors(NamedTuple):
+    """Two readings of "normalized error" for N inversions; they differ by a factor of 3 to 14.
+
+    Attributes:
+      text: `[N]`, the definition in the paper's text, and what its tables hold.
+      squared: `[N]`, what the script released with the paper computes.
+    """
+
+    text: jax.Array
+    squared: jax.Array
+
+
+def relative_error(features: jax.Array, target: jax.Array, mask: jax.Array | None = None) -> jax.Array:
+    """`|m (f - t)| / |m t|`, Euclidean; where `m t` is zero the absolute error `|m f|` is returned instead.
+
+    Args:
+      features: `[F...]`, f.
+      target: `[F...]`, t.
+      mask: boolean `[F...]`, m; what it leaves out is not looked at. None is everything.
+
+    Returns:
+      A scalar.
+
+    Raises:
+      ValueError: the shapes differ.
+
+    Source: the root of the normalized loss of Mahendran and Vedaldi (2015), section 2.
+
+    >>> float(relative_error(jnp.array([3.0, 5.0]), jnp.array([3.0, 4.0])))
+    0.20000000298023224
+    """
+    features, target = _floating(features), _floating(target)
+    _require_same_shape(features, target, "features", "target")
+    if mask is not None:
+        mask = jnp.asarray(mask)
+        _require_same_shape(mask, target, "mask", "target")
+        features, target = jnp.where(mask, features, 0), jnp.where(mask, target, 0)
+    scale = safe_math.safe_norm(target)
+    return safe_math.safe_norm(features - target) / jnp.where(scale == 0, 1, scale)
+
+
+def normalized_errors(features: jax.Array, targets: jax.Array, *, scale: jax.Array | None = None) -> NormalizedErrors:
+    """Errors of N inversions, on the scale of how far N different images lie apart.
+
+    With `d_ij = |s_i - s_j|`, the distances among the images that give the scale:
+
+        text_i    = |f_i - t_i|   / mean of d_ij over all i != j
+        squared_i = |f_i - t_i|^2 / mean of d_ij^2 over all i, j, the zeros at i = j included
+
+    A NaN in `features[i]` makes `i` NaN; one in `scale` makes everything NaN.
+
+    Args:
+      features: `[N, F...]`, f: those of the inversions.
+      targets: `[N, F...]`, t: those of the images that were inverted.
+      scale: `[M, F...]`, s: those of two or more different images; None takes the targets.
+
+    Returns:
+      `NormalizedErrors(text [N], squared [N])`, fractions (0.1 is 10 %).
+
+    Raises:
+      ValueError: fewer than two images to scale by, shapes that differ, or codes that are all the same.
+
+    Source: Mahendran and Vedaldi (2015), section 4, for `text`; their released code for `squared`.
+
+    >>> errors = normalized_errors(jnp.array([[1.0], [4.0]]), jnp.array([[0.0], [4.0]]))
+    >>> errors.text.tolist(), errors.squared.tolist()
+    ([0.25, 0.0], [0.125, 0.0])
+    """
+    features, targets = _floating(features), _floating(targets)
+    _require_same_shape(features, targets, "features", "targets")
+    scale = targets if scale is None else _floating(scale)
+    if scale.ndim < 2 or scale.shape[0] < 2 or targets.ndim < 2:
+        raise ValueError(
+            f"Normalized errors need the features [N, F...] of one or more images and a scale of two or more; got "
+            f"targets {targets.shape} and a scale {scale.shape}."
+        )
+    if scale.shape[1:] != targets.shape[1:]:
+        raise ValueError(
+            f"The targets {targets.shape} and the scale {scale.shape} differ in the shape of one image's features; "
+            f"give both from one representation."
+        )
+    num_images = scale.shape[0]
+    features, targets, scale = (codes.reshape(codes.shape[0], -1) for codes in (features, targets, scale))
+
+    # Differences, not |a|^2 + |b|^2 - 2ab, which cancels; by rows, so that [M, M, F] is never held.
+    squares = jax.lax.map(lambda row: jnp.sum((row[None] - scale) ** 2, axis=1), scale)
+    if checks.is_concrete(squares) and not np.any(np.asarray(squares) != 0):
+        raise ValueError(
+            f"The codes of all {num_images} images are the same, so errors cannot be normalized by their spread; "
+            f"give different images."
+        )
+    distance = jnp.sum(jnp.sqrt(squares)) / (num_images * (num_images - 1))
+    error = jnp.sum((features - targets) ** 2, axis=1)
+    return NormalizedErrors(text=jnp.sqrt(error) / distance, squared=error / jnp.mean(squares))
+
+
+def psnr(image: jax.Array, reference: jax.Array) -> jax.Array:
+    """Peak signal-to-noise ratio `10 log10(255^2 / mean((x - r)^2))`, in decibels; infinite if equal.
+
+    Args:
+      image: `[H, W, C]`, x, 0..255; taken as it is, so clip it first to judge what is displayed.
+      reference: `[H, W, C]`, r, 0..255.
+
+    Returns:
+      A scalar.
+
+    Raises:
+      ValueError: not images, or the shapes differ.
+
+    >>> round(float(psnr(jnp.full((2, 2, 1), 10.0), jnp.zeros((2, 2, 1)))), 4)
+    28.1308
+    """
+    image, reference = _image_pair(image, reference, 1, "PSNR")
+    return 10 * jnp.log10(_PEAK**2 / jnp.mean((image - reference) ** 2))
+
+
+def ssim(image: jax.Array, reference: jax.Array) -> jax.Array:
+    """Structural similarity: 1 for equal images, about 0 for unrelated ones.
+
+    The mean, over channels and every position of an 11 x 11 Gaussian window (sigma 1.5) inside the image, of
+
+        (2 mu_x mu_r + c1) (2 cov_xr + c2) / ((mu_x^2 + mu_r^2 + c1) (var_x + var_r + c2)),
+
+    `c1 = (0.01 * 255)^2`, `c2 = (0.03 * 255)^2`.
+
+    Args:
+      image: `[H, W, C]`, x, 0..255.
+      reference: `[H, W, C]`, r, 0..255.
+
+    Returns:
+      A scalar.
+
+    Raises:
+      ValueError: not images, the shapes differ, or a side is shorter than 11.
+
+    Source: Wang et al., "Image quality assessment: from error visibility to structural similarity", 2004.
+
+    >>> x = jnp.arange(256.0).reshape(16, 16, 1)
+    >>> float(ssim(x, x))
+    1.0
+    """
+    x, r = _image_pair(image, reference, 2 * _SSIM_RADIUS + 1, "SSIM")
+    mu_x, mu_r = _window_mean(x), _window_mean(r)
+    # Covariances do not change with an offset; about mid-gray the squares are smaller and round less.
+    x, r = x - _PEAK / 2, r - _PEAK / 2
+    shifted_x, shifted_r = mu_x - _PEAK / 2, mu_r - _PEAK / 2
+    var_x = _window_mean(x * x) - shifted_x * shifted_x
+    var_r = _window_mean(r * r) - shifted_r * shifted_r
+    cov = _window_mean(x * r) - shifted_x * shifted_r
+    c1, c2 = (0.01 * _PEAK) ** 2, (0.03 * _PEAK) ** 2
+    luminance = (2 * mu_x * mu_r + c1) / (mu_x * mu_x + mu_r * mu_r + c1)
+    structure = (2 * cov + c2) / (var_x + var_r + c2)
+    return jnp.mean(luminance * structure)
+
+
+@jax.jit
+def _window_mean(image: jax.Array) -> jax.Array:
+    """Gaussian-weighted means at every position of the window inside `[H, W, C]`."""
+    offsets = np.arange(-_SSIM_RADIUS, _SSIM_RADIUS + 1)
+    weights = np.exp(-0.5 * (offsets / _SSIM_SIGMA) ** 2)
+    weights = (weights / weights.sum()).tolist()
+    height, width = image.shape[0] - 2 * _SSIM_RADIUS, image.shape[1] - 2 * _SSIM_RADIUS
+    # Shifted sums keep full float32 where a convolution may be lowered to fewer bits.
+    image = sum((w * image[k : k + height] for k, w in enumerate(weights)), jnp.zeros(()))
+    return sum((w * image[:, k : k + width] for k, w in enumerate(weights)), jnp.zeros(()))
+
+
+def _floating(array) -> jax.Array:
+    """At least float32: whole numbers would overflow when squared, half precision would round."""
+    array = jnp.asarray(array)
+    return array.astype(jnp.promote_types(array.dtype, "float32"))
+
+
+def _image_pair(image, reference, min_side: int, what: str) -> tuple[jax.Array, jax.Array]:
+    checks.require_image(image, min_side=min_side, what=what)
+    image, reference = jnp.asarray(image, "float32"), jnp.asarray(reference, "float32")
+    _require_same_shape(image, reference, "image", "reference")
+    return image, reference
+
+
+def _require_same_shape(first: jax.Array, second: jax.Array, first_name: str, second_name: str) -> None:
+    if first.shape != second.shape:
+        raise ValueError(
+            f"The {first_name} {first.shape} and the {second_name} {second.shape} differ in shape; "
+            f"give both in the same shape."
+        )

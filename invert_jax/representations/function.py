@@ -1,0 +1,43 @@
+"""Any pure function of an image as a representation."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax.numpy as jnp
+
+from invert_jax._util import checks
+from invert_jax.types import Features, Image, Params, Representation
+
+
+def from_function(
+    fn: Callable[[Params, Image], Features], params: Params = (), *, center: float = 0.0
+) -> Representation:
+    """Makes a representation of a pure function.
+
+    Args:
+      fn: `fn(params, image [H, W, C], 0..255) -> features [F...]`. Compiled programs are kept by `fn`'s identity,
+        so define it once at module level.
+      params: pytree of arrays that `fn` takes; pass weights here rather than closing over them.
+      center: intensity about which images are regularized: a scalar, `[C]` or `[H, W, C]`.
+
+    Returns:
+      A `Representation`.
+
+    Raises:
+      TypeError: `fn` is not callable.
+
+    >>> def mean_color(params, image):
+    ...     return image.mean((0, 1))
+    >>> from_function(mean_color)(jnp.ones((4, 4, 3))).tolist()
+    [1.0, 1.0, 1.0]
+    """
+    if not callable(fn):
+        raise TypeError(f"from_function takes a function fn(params, image) -> features; got {type(fn).__name__}.")
+    return Representation(fn, params, as_center(center))
+
+
+def as_center(center) -> Any:
+    """A center as a finite float32 array."""
+    center = jnp.asarray(center, jnp.float32)
+    checks.require_finite(center, "center")
+    return center

@@ -1,0 +1,124 @@
+"""The library's own weight file: an .npz archive of plain arrays, float32 or int8 with scales."""
+
+import io
+import os
+import pathlib
+import zipfile
+
+import jax
+import numpy as np
+
+from invert_jax._util import atomic_io, checks
+from invert_jax.types import Params
+from invert_jax.weights.validation import by_name
+
+CAFFE_MEAN = (104.0, 117.0, 123.0)
+"""Caffe's mean ImageNet color, BGR, which int8 files that carry no mean were trained with."""
+
+_LAYOUT = "NAME/kernel and NAME/bias (or NAME/q, NAME/s and NAME/b) for each layer, and mean"
+
+
+def read_npz(path: str | os.PathLike) -> Params:
+    """Reads params from an .npz archive of plain arrays.
+
+    Two layouts, told apart layer by layer. Float: `NAME/kernel` HWIO, `NAME/bias` [out]. Int8: `NAME/q`
+    (int8, HWIO), `NAME/s` (scale, [out]), `NAME/b` (bias, [out]), with `kernel = q * s`. `mean` is [3] or
+    [H, W, 3], BGR; an int8 archive without one gets `CAFFE_MEAN`.
+
+    Args:
+      path: the archive.
+
+    Returns:
+      Params: nested dict of float32 NumPy arrays.
+
+    Raises:
+      ValueError: not a zip archive, damaged, holding Python objects, or not in this layout.
+
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     arrays = {"fc8/q": np.ones((1, 1, 2, 1), "int8"), "fc8/s": np.array([0.5]), "fc8/b": np.zeros(1)}
+    ...     np.savez(f"{folder}/a.npz", **arrays)
+    ...     read_npz(f"{folder}/a.npz")["fc8"]["kernel"].ravel().tolist()
+    [0.5, 0.5]
+    """
+    if not zipfile.is_zipfile(path):
+        raise ValueError(f"{path} is not an .npz archive, or is cut short; download or save it again.")
+    try:
+        # Without pickle an archive can hold numbers and nothing that runs.
+        with open(path, "rb") as file, np.load(file, allow_pickle=False) as archive:
+            flat = {name: archive[name] for name in archive.files}
+    except ValueError as error:
+        raise ValueError(
+            f"{path} holds something other than plain arrays ({error}); expected {_LAYOUT}: save it with save_params."
+        ) from error
+    except Exception as error:  # zipfile, zlib and NumPy's header parser raise many kinds
+        raise ValueError(f"{path} is damaged ({error}); download or save it again.") from error
+    return _nested(flat, path)
+
+
+def save_params(path: str | os.PathLike, params: Params) -> None:
+    """Writes params to an .npz archive in the float layout; the same params give the same bytes.
+
+    The file appears whole or not at all, as `atomic_io.write_bytes` has it.
+
+    Args:
+      path: where to write; ends in `.npz`; an existing file is replaced.
+      params: nested dict `{NAME: {"kernel": ..., "bias": ...}, "mean": ...}` of arrays; stored as float32.
+
+    Raises:
+      ValueError: another extension, arrays under other names, or values that are not finite numbers.
+      FileNotFoundError: the folder of `path` does not exist.
+
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     save_params(f"{folder}/a.npz", {"fc8": {"kernel": np.ones((1, 1, 2, 3)), "bias": np.zeros(3)}})
+    ...     read_npz(f"{folder}/a.npz")["fc8"]["kernel"].shape
+    (1, 1, 2, 3)
+    """
+    path = pathlib.Path(path)
+    if path.suffix.lower() != ".npz":
+        raise ValueError(f"Weights are written as .npz; got {path}: give a name that ends in .npz.")
+    # Through the reader's own check, so that whatever is written can be read.
+    floats = by_name(_nested({name: np.asarray(leaf) for name, leaf in by_name(params).items()}, "params"))
+    for name, array in floats.items():
+        checks.require_finite(array, f"array {name} to be saved")
+    stream = io.BytesIO()
+    np.savez(stream, **floats)
+    atomic_io.write_bytes(path, stream.getvalue())
+
+
+def _nested(flat: dict[str, np.ndarray], source) -> Params:
+    """Nested float32 params from flat names, dequantized; ValueError names what does not belong."""
+    layers: dict[str, dict[str, np.ndarray]] = {}
+    for name, array in flat.items():
+        if not isinstance(array, np.ndarray) or array.dtype.kind not in "fiu":
+            raise ValueError(f"{source}: {name} is not an array of real numbers; expected {_LAYOUT}: save it again.")
+        if name != "mean":
+            layer, _, part = name.rpartition("/")
+            layers.setdefault(layer, {})[part] = array
+    params: dict = {}
+    for layer, parts in layers.items():
+        if set(parts) == {"kernel", "bias"}:
+            params[layer] = {"kernel": parts["kernel"], "bias": parts["bias"]}
+        elif set(parts) == {"q", "s", "b"} and _is_quantized(parts["q"], parts["s"]):
+            params[layer] = {"kernel": parts["q"] * parts["s"].astype("float32"), "bias": parts["b"]}
+        else:
+            given = ", ".join(
+                f"{layer}/{part} {a.dtype}{list(a.shape)}".lstrip("/") for part, a in sorted(parts.items())
+            )
+            raise ValueError(
+                f"{source} has {given}; expected {_LAYOUT}, with q int8 [H, W, in, out] and s [out]: "
+                "name the arrays so and save again."
+            )
+    if "mean" in flat:
+        params["mean"] = flat["mean"]
+    elif any("q" in parts for parts in layers.values()):
+        params["mean"] = np.asarray(CAFFE_MEAN)
+    if not params:
+        raise ValueError(f"{source} holds no arrays; expected {_LAYOUT}.")
+    with np.errstate(over="ignore"):  # too large for float32 becomes infinity, which merge and save_params refuse
+        return jax.tree.map(lambda array: np.asarray(array, "float32"), params)
+
+
+def _is_quantized(q: np.ndarray, scale: np.ndarray) -> bool:
+    return q.dtype == np.int8 and q.ndim == 4 and scale.shape == q.shape[-1:]
