@@ -1,6 +1,6 @@
 """HOG, HOGb and dense SIFT as one writes them first: dense gating, pooling as grouped convolution.
 
-The benchmark times the library against these. They compute VLFeat's values, to the rounding of the angle.
+The benchmark compares the library with these. They compute VLFeat's values, to the rounding of the angle.
 """
 
 import jax
@@ -11,28 +11,26 @@ _LAYOUT = ("NHWC", "HWIO", "NHWC")
 
 
 def _pool(energies, size, stride, padding, mode):
-    """Triangle pooling `[H, W, K] -> [h, w, K]`, a convolution of each channel for itself."""
+    """Triangle pooling `[H, W, K] -> [h, w, K]`, a convolution of each channel."""
     channels = energies.shape[-1]
     reach = np.arange(-size + 1, size) if mode == "edge" else np.arange(-size + 0.5, size)
     taps = 1 - np.abs(reach) / size
     kernel = jnp.asarray(np.outer(taps, taps)[..., None, None], jnp.float32)
     padded = jnp.pad(energies, (*padding, (0, 0)), mode=mode)[None]
     kernel = jnp.tile(kernel, (1, 1, 1, channels))
-    pooled = jax.lax.conv_general_dilated(
-        padded, kernel, (stride, stride), "VALID", dimension_numbers=_LAYOUT, feature_group_count=channels
-    )
-    return pooled[0]
+    options = {"dimension_numbers": _LAYOUT, "feature_group_count": channels}
+    return jax.lax.conv_general_dilated(padded, kernel, (stride, stride), "VALID", **options)[0]
 
 
 def _length(gx, gy):
     square = gx**2 + gy**2
-    some = square > 0
-    return jnp.where(some, jnp.sqrt(jnp.where(some, square, 1)), 0), some
+    positive = square > 0
+    return jnp.where(positive, jnp.sqrt(jnp.where(positive, square, 1)), 0), positive
 
 
 def _linear_gate(gx, gy, count):
-    length, some = _length(gx, gy)
-    angle = jnp.where(some, jnp.arctan2(jnp.where(some, gy, 0), jnp.where(some, gx, 1)), 0)
+    length, positive = _length(gx, gy)
+    angle = jnp.where(positive, jnp.arctan2(jnp.where(positive, gy, 0), jnp.where(positive, gx, 1)), 0)
     position = angle * count / (2 * np.pi)
     distance = jnp.mod(position[..., None] - jnp.arange(count) + count / 2, count) - count / 2
     return length[..., None] * jax.nn.relu(1 - jnp.abs(distance))
@@ -73,11 +71,8 @@ def dsift(image, *, size=5, step=5):
     reach = np.arange(1 - size, size) - size * (np.arange(4)[:, None] - 1.5)
     window = np.exp(-0.5 * (reach / (2 * size)) ** 2).mean(1)
     ny, nx = ((side - 1 - 3 * size) // step + 1 for side in gray.shape)
-    bins = [
-        pooled[i * size :: step, j * size :: step][:ny, :nx] * (window[i] * window[j])
-        for i in range(4)
-        for j in range(4)
-    ]
+    starts = [(i, j) for i in range(4) for j in range(4)]
+    bins = [pooled[i * size :: step, j * size :: step][:ny, :nx] * (window[i] * window[j]) for i, j in starts]
     v = jnp.concatenate(bins, -1)
 
     def normalize(v):

@@ -1,24 +1,18 @@
-"""Eq. 3 on CNN-A in PyTorch, as a good PyTorch programmer would write it: what the benchmark compares with."""
+"""Eq. 3 of Mahendran & Vedaldi on CNN-A in PyTorch, as a good PyTorch programmer would write it."""
 
 import numpy as np
 import torch
 import torch.nn.functional as nn
 
 import invert_jax as ij
+from invert_jax.networks import architectures
 
 
-def make_step(objective: ij.objective.Objective, params: dict, layer: str, *, device: str, memory_format):
+def make_step(problem: ij.inversion.Problem, target, params: dict, layer: str, *, device: str, memory_format):
     """A function `x [N, 3, H, W] -> (energies [N], gradient [N, 3, H, W])` equal to the library's.
 
-    Args:
-      objective: eq. 3, whose target, center, sigma and weights are taken over.
-      params: CNN-A weights, HWIO, BGR.
-      layer: the tap to invert.
-      device: `cpu` or `cuda`.
-      memory_format: `torch.contiguous_format` or `torch.channels_last`.
-
-    Returns:
-      The step, and a function that brings `[N, H, W, 3]` NumPy images, RGB, into its form.
+    `params` are CNN-A's weights, HWIO, BGR, and `target` is features `[h, w, c]`. The second function returned converts
+    NumPy images `[N, H, W, 3]`, RGB, to a tensor for the first.
     """
 
     def tensor(array):
@@ -29,14 +23,13 @@ def make_step(objective: ij.objective.Objective, params: dict, layer: str, *, de
         if name != "mean":
             kernel = tensor(np.transpose(entry["kernel"], (3, 2, 0, 1))).contiguous(memory_format=memory_format)
             weights[name] = kernel, tensor(entry["bias"])
-    target = tensor(np.transpose(objective.target, (2, 0, 1))[None])
-    center = tensor(np.transpose(objective.center, (2, 0, 1))[None])
+    target = tensor(np.transpose(target, (2, 0, 1))[None])
+    center = tensor(np.transpose(problem.center, (2, 0, 1))[None])
     mean = tensor(params["mean"]).reshape(1, 3, 1, 1)
-    sigma, lambda_alpha, lambda_tv = (
-        float(value) for value in (objective.sigma, objective.lambda_alpha, objective.lambda_tv)
-    )
+    recipe = problem.recipe
+    sigma, lambda_alpha, lambda_tv = map(float, (recipe.sigma, recipe.weight("alpha_norm"), recipe.weight("tv")))
     normalizer = float((target**2).sum())
-    table = ij.networks.layers_up_to(layer)
+    table = architectures.layers_up_to(layer)
 
     def energy(x):
         y = (center + sigma * x).flip(1) - mean
@@ -61,7 +54,7 @@ def make_step(objective: ij.objective.Objective, params: dict, layer: str, *, de
         (gradient,) = torch.autograd.grad(energies.sum(), x)
         return energies.detach(), gradient
 
-    def bring(x):
+    def convert(x):
         return tensor(np.transpose(x, (0, 3, 1, 2))).contiguous(memory_format=memory_format)
 
-    return step, bring
+    return step, convert

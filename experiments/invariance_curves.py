@@ -1,233 +1,318 @@
-"""How invariant each layer is: what the restarts of a sweep say, with 95 % intervals, as curves and a table.
+"""Invariance of each layer: statistics of the restarts of a sweep, with 95 % intervals, as curves and a table.
 
     python -m experiments.invariance_curves --images=folder --num_images=10 --layers=conv1,norm2,conv4,fc8
     python -m experiments.invariance_curves --workdir=out/sample_invariances
     python -m experiments.invariance_curves --workdir=out/one --against=out/another
 
---workdir is a folder of experiments.sample_invariances, made with the same flags and finished; if there is none yet,
-the sweep runs first. For every problem, of the restarts that are finite:
+--workdir is the folder of a finished experiments.sample_invariances with the same flags; if it is empty, the sweep runs
+first. Measured for every case, from restarts that are finite (`ij.analysis.measure_restarts`):
 
-    error             relative error of the code
-    distance          between two restarts, root mean square, in gray levels; also by Laplacian band
-    1 - SSIM          between two restarts
-    distinct          how many different images the restarts amount to, 1 to R (it grows with R)
-    percentile        of a restart's distance to the photograph's code, at the layer and at all 20, of which those after
-                      it are what it ought to keep: among the distances between --num_scale_images photographs, and
-                      among those of the photograph's own small perturbations (ij.analysis.perturbations)
-    apart             distance between restarts in the code of each of the 20 layers, those before it among them, over
-                      the mean distance between photographs
-    rank correlation  of a restart's code with the photograph's
-    top 1, top 5      how often the photograph's best class by fc8 is a restart's best, and among its best five
+    error                     relative error of the code
+    distance                  between two restarts, root mean square, in gray levels; also by Laplacian band
+    1 - SSIM                  between two restarts
+    effective number          of distinct images among the restarts, 1 to R (grows with R)
+    photograph percentile     rank of the distance between a restart's and the photograph's code, at the inverted layer
+                              and at all 20 layers, among distances between --num_scale_images photographs
+    perturbation percentile   the same among distances to small perturbations of the photograph
+    relative distance         between two restarts in the code of each of the 20 layers, over the mean distance between
+                              photographs
+    rank correlation          of a restart's code with the photograph's
+    top 1, top 5              how often the photograph's best class by fc8 is a restart's best, or among its best five
 
-Intervals are over photographs (BCa bootstrap of each one's mean over restarts) and, in results.json and for the
-distance in the table, over restarts, photographs as they are. Along each recipe's layers, in order of depth, each is
-compared with the one before: paired differences of the distance, p-values by Holm (five photographs cannot give less
-than 0.06 before it). The trend is the mean of the photographs' rank correlations of distance with depth. Errors and
-distances by any further of the --recipes are compared with those by the first; --against compares them with those of
-another sweep of the same photographs (another recipe, another network): positive where this one's are larger.
+Intervals are over photographs (BCa bootstrap of each photograph's mean over restarts) and, in results.json and for the
+distance in the table, over restarts with the photographs fixed. Along the layers of each recipe, in order of depth,
+each layer is compared with the previous one: paired differences of the distance, p-values corrected by Holm (five
+photographs cannot give a p-value below 0.06 before that). The trend is the rank correlation of distance with depth,
+averaged over photographs. Errors and distances by the second and later --recipes are compared with those by the first;
+--against compares them with another sweep of the same photographs (another recipe or network): this minus the other.
 
-Writes diversity.png, bands.png, error.png, equivalence.png and, of layers, percentile.png, perturbed.png, apart.png,
-with table.md and results.json, into WORKDIR/invariance.
+Writes table.md, results.json, diversity.png, bands.png, error.png, equivalence.png and, for layers,
+photograph_percentile.png, perturbation_percentile.png and relative_distance.png into WORKDIR/invariance.
 """
 
+import functools
 import itertools
-import re
 
 import jax
 import numpy as np
-from absl import flags
+from absl import flags as absl_flags
 
 import invert_jax as ij
-from experiments.lib import common, described, invariance_sheet, paper, progress, restart_statistics
+from experiments.lib import flags, paper, progress
+from experiments.lib import sweep as sweeps
+from invert_jax._util import command
 
 FLAGS = flags.FLAGS
 
-_COMPARED = ("error", "distance")
+NUM_LEVELS = 6
+TOP = (1, 5)
+LAYERS = ij.networks.LAYER_NAMES
+
+_RMS = "root mean square, gray levels"
+_BANDS = ("finest band", *(f"band {k}" for k in range(2, NUM_LEVELS)), "coarsest band")
+_TO_PHOTOGRAPH = "Restarts from a layer (row): distance of the codes to the photograph's, at every layer"
+_COLUMNS = (  # of the table: title, measure, factor, digits
+    ("error, %", "error", 100, 1),
+    ("distance, gray levels", "distance", 1, 1),
+    ("1 - SSIM", "dissimilarity", 1, 2),
+    ("effective number", "effective_number", 1, 1),
+    ("photograph percentile", "photograph_percentile", 100, 0),
+    ("perturbation percentile", "perturbation_percentile", 100, 0),
+    ("rank correlation", "rank_correlation", 1, 2),
+    *((f"top {k}, %", f"top{k}", 100, 0) for k in TOP),
+)
+_CURVES = {  # title, vertical axis, {label: measure}
+    "diversity": ("Distance between restarts of one code", _RMS, {"between restarts": "distance"}),
+    "bands": (
+        "Distance between restarts of one code by Laplacian band",
+        _RMS,
+        {label: f"band {k}" for k, label in enumerate(_BANDS, start=1)},
+    ),
+    "error": ("Relative error of the restarts' codes", "fraction of the target's norm", {"error": "error"}),
+    "equivalence": (
+        "Agreement of the restarts' codes with the photograph's",
+        "fraction",
+        {title.removesuffix(", %"): measure for title, measure, *_ in _COLUMNS[4:]},
+    ),
+}
+_HEATMAPS = {  # title, label of the colors
+    "photograph_percentile": (_TO_PHOTOGRAPH, "percentile among photographs"),
+    "perturbation_percentile": (_TO_PHOTOGRAPH, "among perturbations"),
+    "relative_distance": (_TO_PHOTOGRAPH.replace("the photograph's", "each other"), "over that between photographs"),
+}
 
 
-def _define_flags():
-    described.define_flags("sample_invariances")
-    flags.DEFINE_string("against", None, "Folder of another sweep of the same photographs, to compare with.")
-    paper.define_scale_flag()
+def define_flags() -> None:
+    """Defines the flags of the runner."""
+    sweeps.define_flags("sample_invariances", num_scale_images=100)
+    absl_flags.DEFINE_string("against", None, "Folder of another sweep of the same photographs, to compare with.")
 
 
-def main() -> None:
+def main() -> int:
     """Measures what the flags describe."""
-    sweep = described.sweep()
-    if sweep.num_restarts < 2 or min(len(problem.images) for problem in sweep.problems) < 3:
-        raise ValueError("Diversity needs --num_restarts of two or more, intervals --num_images of three or more.")
-    workdir = common.make_workdir(FLAGS.workdir)
-    against = None if FLAGS.against is None else _other(sweep)
-    results = _results(sweep, workdir)
+    sweep = sweeps.make()
+    if sweep.num_restarts < 2 or min(len(case.images) for case in sweep.cases) < 3:
+        raise ValueError("Measuring diversity needs --num_restarts of two or more and --num_images of three or more.")
+    other = None if FLAGS.against is None else _load(sweep, FLAGS.against, only_photographs=True)
+    workdir = command.make_workdir(FLAGS.workdir)
+    if (workdir / "manifest.json").exists():
+        results = _load(sweep, workdir)
+    else:
+        results = progress.run(sweep, workdir, description="restarts")
+        sweeps.save_photographs(sweep, workdir)
     key = jax.random.key(FLAGS.seed)
-
-    records, nulls = {}, {}
-    for problem in sweep.problems:
-        layer = restart_statistics.measured_by(problem) in ij.networks.LAYER_NAMES
-        if restart_statistics.measured_by(problem) not in nulls:
-            size = paper.ALEXNET_SIZE if layer else FLAGS.gray_size
-            photographs = paper.scale_photographs(size=size, gray=not layer)
-            nulls |= restart_statistics.nulls_of(key, problem, photographs)
-        jobs = list(problem.images.items())
-        records[problem.name] = [
-            restart_statistics.record_of(problem, results[problem.name, name], name, image, nulls)
-            for name, image in paper.track(jobs, problem.name)
-        ]
-
-    summary = {name: restart_statistics.summary_of(key, each) for name, each in records.items()}
+    measured = _measure(key, sweep, results)
+    summary = {name: ij.analysis.summarize(key, measurements) for name, measurements in measured.items()}
     chains = _chains(sweep)
-    steps = {name: step for chain in chains.values() for name, step in _steps(key, records, chain).items()}
-    trend = {recipe: _trend(key, records, chain) for recipe, chain in chains.items() if len(chain) > 2}
-    comparisons = _between_recipes(key, records, sweep)
-    if against is not None:
-        comparisons[f"this sweep less {FLAGS.against}"] = _against(key, records, against, sweep)
-    paper.finish(
-        common.make_workdir(workdir / "invariance"),
+    steps = {name: step for chain in chains.values() for name, step in compare_neighbors(key, measured, chain).items()}
+    trends = {recipe: trend(key, measured, chain) for recipe, chain in chains.items() if len(chain) > 2}
+    comparisons = _compare_recipes(key, measured, sweep)
+    if other is not None:
+        comparisons[f"this sweep minus {FLAGS.against}"] = _compare_sweeps(key, measured, other, sweep)
+    finite = [restarts.finite for restarts in results.values()]
+    return paper.finish(
+        command.make_workdir(workdir / "invariance"),
         results={
             "network": paper.network(),
-            "images": list(sweep.problems[0].images),
+            "images": list(sweep.cases[0].images),
             "num_restarts": results.manifest["num_restarts"],
-            "problems": summary,
-            "photographs": {
-                name: [restart_statistics.means_of(record) for record in each] for name, each in records.items()
-            },
+            "cases": {name: case_summary._asdict() for name, case_summary in summary.items()},
+            "photographs": {name: list(map(_without_pairs, of_case)) for name, of_case in measured.items()},
             "steps": steps,
-            "trend": trend,
+            "trend": trends,
             "comparisons": comparisons,
         },
-        table=invariance_sheet.table(summary, steps, trend, comparisons),
-        pictures=invariance_sheet.pictures(summary, chains),
+        table=_table(summary, steps, trends, comparisons),
+        pictures=_pictures(summary, chains),
+        finite=np.concatenate(finite),
     )
 
 
-def _results(sweep, workdir):
-    """The folder's restarts, once they are known to be those that the flags describe; made first if there are none."""
-    if not (workdir / "manifest.json").exists():
-        chunk_size = progress.chunk_size(sweep, progress.memory())
-        results = progress.run(sweep, workdir, description="restarts", chunk_size=chunk_size)
-        described.save_photographs(sweep, workdir)
-        return results
-    results = ij.load_sweep(workdir)
-    theirs = results.manifest["settings"]
-    for setting, value in ij.sweeps.settings(sweep).items():
-        # Not which source computed them: a sweep may be measured by a later version.
-        of_source = setting.endswith(": representation") or (": recipe: " in setting and _is_fingerprint(value))
-        if not of_source and setting not in ("seed", "dtype") and theirs.get(setting) != value:
-            raise ValueError(
-                f"{workdir} holds a sweep in which {setting} is {theirs.get(setting, 'absent')}, here {value}; give "
-                f"the flags that it was made with."
-            )
+def _load(sweep, folder, *, only_photographs=False):
+    """A finished sweep's restarts, checked to be those that the flags describe, or of the same photographs only."""
+    results, given = ij.load_sweep(folder), ij.sweeps.settings(sweep)
+    saved, cases = results.manifest["settings"], {case.name for case in sweep.cases}
+    for name in saved | given:
+        is_photograph = ": photograph " in name  # others of the folder's may be left out
+        matters = name in given if is_photograph else not only_photographs
+        if matters and name.partition(": ")[0] in cases and saved.get(name) != given.get(name):
+            was, now = saved.get(name, "absent"), given.get(name, "absent")
+            remedy = "one of the same cases and photographs" if only_photographs else "the flags that it was made with"
+            raise ValueError(f"{folder} holds a sweep in which {name} is {was}, here {now}; give {remedy}.")
     wanted = results.manifest["num_restarts"]
-    for problem in sweep.problems:
-        for name in problem.images:
-            there = len(results.errors(problem.name, name)[0]) if (problem.name, name) in results else 0
-            if there != wanted:
-                raise ValueError(
-                    f"{workdir} has {there} of {wanted} restarts of {problem.name}, {name}; finish the sweep first, by "
-                    f"experiments.sample_invariances with the same flags."
-                )
+    for which in ((case.name, name) for case in sweep.cases for name in case.images):
+        count = len(results[which].error) if which in results else 0
+        if count < wanted:
+            raise ValueError(
+                f"{folder} has {count} of {wanted} restarts of {', '.join(which)}; finish the sweep first, by "
+                f"experiments.sample_invariances with the same flags."
+            )
     return results
 
 
-def _is_fingerprint(value):
-    return re.fullmatch(r"[0-9a-f]{16}", value) is not None
+def _measure(key, sweep, results):
+    """`{case: measurements of its photographs}`; all layers of CNN-A share their null distributions."""
+    measured, nulls, last = {}, {}, flags.representation(LAYERS[-1])
+    for case in sweep.cases:
+        layer, gray = _layer(case), _layer(case) not in LAYERS
+        encode = functools.partial(_encode, case, last)
+        if layer not in nulls:
+            photographs = paper.scale_photographs(size=flags.size_of(layer), gray=gray)
+            nulls |= ij.analysis.measure_nulls(key, encode, photographs, case.images)
+        how = {"layer": layer, "class_layer": None if gray else LAYERS[-1], "top": TOP, "num_levels": NUM_LEVELS}
+        measured[case.name] = [
+            ij.analysis.measure_restarts(encode, results[case.name, name], image, nulls, name=name, **how)
+            for name, image in progress.track(list(case.images.items()), case.name)
+        ]
+    return measured
+
+
+def _layer(case):
+    """The layer of CNN-A, or the case's name for another representation."""
+    return ij.networks.layer_of(case.representation) or case.name
+
+
+def _encode(case, last, image):
+    """The codes of an image: of all layers of CNN-A, in order of depth, or of another representation alone."""
+    if _layer(case) not in LAYERS:
+        return {case.name: np.asarray(case.representation(image))}
+    codes = jax.device_get(_every_layer(last, image))
+    return {layer: codes[layer] for layer in LAYERS}  # jit returns names in alphabetical order
+
+
+@jax.jit
+def _every_layer(last, image):
+    return last.apply.every(last.params, image)  # one pass through the network, not one for each layer
+
+
+def _means(measurements, measure):
+    """Each photograph's mean over its restarts, or over pairs of them."""
+    return np.array([ij.analysis.restart_mean(getattr(measurement, measure)) for measurement in measurements])
+
+
+def _without_pairs(measurement):
+    """A measurement for results.json, with means in place of the numbers of all pairs."""
+    mean = ij.analysis.restart_mean
+    means = {"distance": mean(measurement.distance), "dissimilarity": mean(measurement.dissimilarity)}
+    return {**measurement._asdict(), **means, "bands": list(map(mean, measurement.bands))}
 
 
 def _chains(sweep):
-    """Problems that are layers of CNN-A, in order of depth, by recipe."""
-    chains = {}
-    for problem in sweep.problems:
-        if restart_statistics.measured_by(problem) in ij.networks.LAYER_NAMES:
-            chains.setdefault(problem.name.partition("-")[2] or FLAGS.recipes[0], []).append(problem)
-    depth = ij.networks.LAYER_NAMES.index
-    return {
-        recipe: [
-            problem.name for problem in sorted(each, key=lambda problem: depth(restart_statistics.measured_by(problem)))
-        ]
-        for recipe, each in chains.items()
-    }
+    """Cases that are layers of CNN-A, in order of depth, by recipe."""
+    chains, layers = {}, [case for case in sweep.cases if _layer(case) in LAYERS]
+    for case in sorted(layers, key=lambda case: LAYERS.index(_layer(case))):
+        chains.setdefault(case.name.partition("-")[2] or FLAGS.recipes[0], []).append(case.name)
+    return chains
 
 
-def _steps(key, records, chain):
-    """From each layer to the next: how much farther apart the restarts are, and whether that is chance."""
-    distances = {name: _means(records[name], "distance") for name in chain}
-    if len(chain) < 2:
-        return {}
-    later = {name: distances[name] for name in chain[1:]}
-    earlier = {name: distances[before] for before, name in itertools.pairwise(chain)}
-    return _compared(key, later, earlier)
+def compare_neighbors(key, measured, chain):
+    """Distance of restarts from each layer minus that from the previous layer: `{case: difference and p-value}`."""
+    distances = {name: _means(measured[name], "distance") for name in chain}
+    previous = {name: distances[before] for before, name in itertools.pairwise(chain)}
+    return _compare(key, {name: distances[name] for name in chain[1:]}, previous)
 
 
-def _compared(key, first, second):
-    found = ij.analysis.paired_permutation_test(key, first, second)
-    return {name: {"difference": found.difference[name], "p_value": found.p_value[name]} for name in first}
+def trend(key, measured, chain):
+    """Rank correlation of distance with depth, of each photograph, and its mean with an interval."""
+    distances = np.array([_means(measured[name], "distance") for name in chain])  # [layers, photographs]
+    complete = np.isfinite(distances).all(axis=0)
+    correlations = ij.analysis.rank_correlation(distances.T[complete], np.arange(len(chain)))
+    return ij.analysis.bootstrap_ci(key, correlations)
 
 
-def _trend(key, records, chain):
-    """Rank correlation of distance and depth, photograph by photograph."""
-    distances = np.array([_means(records[name], "distance") for name in chain])  # [layers, photographs]
-    whole = np.isfinite(distances).all(axis=0)
-    return ij.analysis.bootstrap_ci(key, ij.analysis.rank_correlation(distances.T[whole], np.arange(len(chain))))
+def _compare_recipes(key, measured, sweep):
+    """Errors and distances by every further recipe minus those by the first."""
+    first, *others = FLAGS.recipes
+    names = dict.fromkeys(case.name.partition("-")[0] for case in sweep.cases)
+
+    def by(recipe):
+        cases = [(name, measure, measured[f"{name}-{recipe}"]) for name in names for measure in ("error", "distance")]
+        return {f"{name}, {measure}": _means(measurements, measure) for name, measure, measurements in cases}
+
+    return {f"{recipe} minus {first}": _compare(key, by(recipe), by(first)) for recipe in others}
 
 
-def _means(records, measure):
-    """Each photograph's mean over its restarts, or their pairs."""
-    return np.array([restart_statistics.mean_over(record[measure]) for record in records])
+def _compare_sweeps(key, measured, other, sweep):
+    """Errors and distances of this sweep minus those of another."""
+    first, second = {}, {}
+    for case in sweep.cases:
+        restarts = [other[case.name, name] for name in case.images]
+        values = {
+            "error": [found.error[found.finite] for found in restarts],
+            "distance": [ij.analysis.pairwise_rms(found.image[found.finite]) for found in restarts],
+        }
+        for measure, of_photographs in values.items():
+            first[f"{case.name}, {measure}"] = _means(measured[case.name], measure)
+            second[f"{case.name}, {measure}"] = np.array([ij.analysis.restart_mean(found) for found in of_photographs])
+    return _compare(key, first, second)
 
 
-def _between_recipes(key, records, sweep):
-    """Errors and distances by each further recipe less those by the first, what was inverted with both."""
-    first, *further = FLAGS.recipes
-    kinds = dict.fromkeys(problem.name.partition("-")[0] for problem in sweep.problems)
-    measured = [(kind, measure) for kind in kinds for measure in _COMPARED]
-    return {
-        f"{recipe} less {first}": _compared(
-            key,
-            *(
-                {f"{kind}, {measure}": _means(records[f"{kind}-{which}"], measure) for kind, measure in measured}
-                for which in (recipe, first)
-            ),
+def _compare(key, first, second):
+    result = ij.analysis.paired_permutation_test(key, first, second)
+    return {name: {"difference": result.difference[name], "p_value": result.p_value[name]} for name in first}
+
+
+def _table(summary, steps, trends, comparisons):
+    """A line for every case, then trends and comparisons."""
+    rows = []
+    for name, case in summary.items():
+        means, (_, low, high), step = case.over_photographs, case.over_restarts["distance"], steps.get(name)
+        rows.append(
+            [
+                name,
+                *(_interval(means[m], digits, factor) if m in means else "-" for _, m, factor, digits in _COLUMNS),
+                f"{low:.1f} to {high:.1f}" if np.isfinite(low) else "-",
+                f"{step['difference'].estimate:+.1f}" if step else "-",
+                f"{step['p_value']:.3f}" if step else "-",
+                case.not_finite,
+            ]
         )
-        for recipe in further
-    }
+    more = ["distance over restarts", "distance minus previous layer's", "p", "not finite"]
+    text = paper.markdown(["case", *(title for title, *_ in _COLUMNS), *more], rows)
+    for recipe, interval in trends.items():
+        text += f"Rank correlation of distance with depth, {recipe}: {_interval(interval, 2)}.\n"
+    for title, compared in comparisons.items():
+        for name, result in compared.items():
+            text += f"{title}, {name}: {_interval(result['difference'], 3)}, p = {result['p_value']:.3f}.\n"
+    return text
 
 
-def _other(sweep):
-    """The sweep to compare with, once it is known to be of the same photographs, and to have them all."""
-    other = ij.load_sweep(FLAGS.against)
-    theirs = other.manifest["settings"]
-    for setting, value in ij.sweeps.settings(sweep).items():
-        if ": photograph " in setting and theirs.get(setting) != value:
-            raise ValueError(
-                f"{FLAGS.against} holds a sweep in which {setting} is {theirs.get(setting, 'absent')}, here {value}; "
-                f"give one of the same problems and photographs."
+def _interval(interval, digits, factor=1):
+    estimate, low, high = (f"{factor * value:.{digits}f}" for value in interval)
+    return f"{estimate} [{low}, {high}]" if np.isfinite(interval.low) else f"{estimate} [-]"
+
+
+def _pictures(summary, chains):
+    """Functions that draw curves and, for layers of CNN-A, heat maps, by name."""
+    layers = [name for chain in chains.values() for name in chain]
+    groups = [*chains.values(), *([name] for name in summary if name not in layers)]
+    names = [name for group in groups for name in ("", *group)][1:]  # "" is a gap: no line between two groups
+    missing = ij.analysis.Interval(np.nan, np.nan, np.nan)
+
+    def curves(title, y_label, measures):
+        found = {
+            label: np.array(
+                [summary[name].over_photographs.get(measure, missing) if name else missing for name in names]
             )
-    for problem in sweep.problems:
-        for name in problem.images:
-            there = len(other.errors(problem.name, name)[0]) if (problem.name, name) in other else 0
-            if there < other.manifest["num_restarts"]:
-                raise ValueError(
-                    f"{FLAGS.against} has {there} of {other.manifest['num_restarts']} restarts of {problem.name}, "
-                    f"{name}; finish it first."
-                )
-    return other
+            for label, measure in measures.items()
+            if layers or not measure.startswith("top")
+        }
+        return ij.viz.curves(
+            names,
+            {label: intervals[:, 0] for label, intervals in found.items()},
+            intervals={label: intervals[:, 1:] for label, intervals in found.items()},
+            title=f"{title}, 95 % intervals over photographs",
+            y_label=y_label,
+        )
 
+    def heatmap(measure, title, label):
+        values = [[interval.estimate for interval in summary[name].by_layer[measure].values()] for name in layers]
+        return ij.viz.heatmap(np.array(values), title=title, label=label, rows=layers, columns=list(LAYERS))
 
-def _against(key, records, against, sweep):
-    """Errors and distances of this sweep less those of another one."""
-    ours, theirs = {}, {}
-    for problem in sweep.problems:
-        found = [against[problem.name, name] for name in problem.images]
-        others = [
-            {"error": each.error[each.finite], "distance": ij.analysis.pairwise_rms(each.image[each.finite])}
-            for each in found
-        ]
-        for measure in _COMPARED:
-            label = f"{problem.name}, {measure}"
-            ours[label], theirs[label] = _means(records[problem.name], measure), _means(others, measure)
-    return _compared(key, ours, theirs)
+    drawings = {name: functools.partial(curves, *texts) for name, texts in _CURVES.items()}
+    maps = {measure: functools.partial(heatmap, measure, *texts) for measure, texts in _HEATMAPS.items()}
+    return drawings | (maps if layers else {})
 
 
 if __name__ == "__main__":
-    _define_flags()
-    common.run(main)
+    command.run(main, define_flags)

@@ -1,277 +1,212 @@
-"""The shape of an invariance: how wide it is when restarts are pushed, whether they are connected, what its tangent is.
+"""Width, connectedness and tangent directions of an invariance, close to the restarts of one photograph.
 
     python -m experiments.invariance_geometry --images=photograph.jpg --layers=norm2,conv4,pool5,fc8
     python -m experiments.invariance_geometry --images=folder --num_images=3 --bound=2 --layers=hog,dsift,conv4
 
-For each photograph and layer, or gray representation, beginning with --num_restarts restarts by the paper's recipe:
+For each photograph and layer (or hog, hogb, dsift), from --num_restarts restarts by the recipe of Mahendran & Vedaldi:
 
-    repulsion.png    restarts pushed apart, each at no more error than it had (`ij.analysis.repel`); random starts
-                     underestimate how wide an invariance is. The pushed ones are coupled, no sample: results.json and
-                     the file that keeps them say so. Natural-image priors do not hold them; what those keep together
-                     the third row shows: restarts by the recipe without its priors
-    path.png         nine images on a way from one restart to another, the code's error held below --bound times the
-                     larger of their own (`ij.analysis.low_error_path`), above it the straight line; the errors under each. The
-                     table has the largest error anywhere, between the images too
-    directions.png   the changes of the first restart that move its code most, and least, of all and of smooth ones
-                     (`ij.analysis.singular_directions`); contrast stretched
+    repulsion.png    the restarts; the same pushed apart, each at no larger error (`ij.analysis.repel`), since random
+                     starts underestimate the width; and restarts by the recipe without priors, since priors do not act
+                     on the pushed ones. Pushed restarts are coupled, no sample
+    path.png         nine images from one restart to another: the straight line, and a path along which the code's error
+                     stays below --bound times the larger error of the two (`ij.analysis.low_error_path`)
+    directions.png   the directions to which the code of the first restart is most and least sensitive, among all and
+                     among smooth ones (`ij.analysis.singular_directions`), stretched to full contrast
 
-and table.md, results.json. About two minutes for a layer of a photograph on two CPU cores, the restarts among them.
+and table.md, results.json. Takes about two minutes for a layer of a photograph on two CPU cores, restarts included.
 """
 
-import dataclasses
+import functools
 
 import jax
 import numpy as np
-from absl import flags
+from absl import flags as absl_flags
 
 import invert_jax as ij
-from experiments.lib import cache, common, paper, restart_statistics
+from experiments.lib import cache, flags, paper
+from invert_jax._util import command
 
 FLAGS = flags.FLAGS
 
 LAYERS = ("norm2", "conv4", "pool5", "fc8")
-NUM_FREQUENCIES = 16
-_KINDS = {
-    "most": {"least": False},
-    "most, smooth": {"least": False, "num_frequencies": NUM_FREQUENCIES},
+NUM_ON_PATH = 9
+NUM_DIRECTIONS = 2  # of each kind
+KINDS = {
+    "most": {},
+    "most, smooth": {"num_frequencies": 16},
     "least": {"least": True},
-    "least, smooth": {"least": True, "num_frequencies": NUM_FREQUENCIES},
+    "least, smooth": {"least": True, "num_frequencies": 16},
 }
-_SHOWN = 2  # directions of a kind
-_ALONG = 9  # images of a way
+_PICTURES = {
+    "repulsion": "Restarts; pushed apart at no larger error; without priors (clipped)",
+    "path": "From one restart to another, with errors: straight line, path of low error (clipped)",
+    "directions": "Directions to which the code is most and least sensitive, with singular values per gray level",
+}
 
 
-def _define_flags():
-    paper.define_flags("invariance_geometry", num_images=1, alexnet=True)
-    flags.DEFINE_list("layers", list(LAYERS), f"Layers of alexnet to look at, or {', '.join(paper.GRAY)}.")
-    flags.DEFINE_integer("gray_size", 160, "Side of the photographs of everything but alexnet.", lower_bound=16)
-    flags.DEFINE_integer("num_restarts", 4, "Restarts to begin with.", lower_bound=2)
-    flags.DEFINE_float("bound", 1.5, "Of a way's errors, times the larger of its ends'.", lower_bound=1)
-    flags.DEFINE_integer("num_steps", 200, "Of repulsion and of a way.", lower_bound=1)
+def define_flags() -> None:
+    """Defines the flags of the runner."""
+    flags.define_paper(
+        "invariance_geometry", num_images=1, layers=LAYERS, weights=None, variant="vlfeat", num_restarts=4
+    )
+    absl_flags.DEFINE_float(
+        "bound", 1.5, "Bound on the errors of a path, over the larger error of its ends.", lower_bound=1
+    )
+    absl_flags.DEFINE_integer("num_steps", 200, "Steps of repulsion and of a path.", lower_bound=1)
 
 
-def main() -> None:
+def main() -> int:
     """Measures and draws what the flags describe."""
-    paper.require_known("--layers", FLAGS.layers, (*ij.networks.LAYER_NAMES, *paper.GRAY))
-    photographs = {
-        gray: paper.photographs(size=FLAGS.gray_size if gray else paper.ALEXNET_SIZE, gray=gray)
-        for gray in (False, True)
-    }
-    paper.say_photographs(photographs[False])
-    workdir = common.make_workdir(FLAGS.workdir)
+    layers = flags.chosen("layers", (*ij.networks.LAYER_NAMES, *flags.SHALLOW))
+    if FLAGS.num_restarts < 2:
+        raise ValueError(f"--num_restarts is {FLAGS.num_restarts}; give two or more.")
+    photographs = {layer: paper.photographs(size=flags.size_of(layer), gray=layer in flags.SHALLOW) for layer in layers}
+    paper.announce(photographs[layers[0]])
+    workdir = command.make_workdir(FLAGS.workdir)
 
-    rows, sheets = [], {"repulsion": [], "path": [], "directions": []}
-    for layer in FLAGS.layers:
-        gray = layer in paper.GRAY
-        representation = paper.GRAY[layer]() if gray else paper.alexnet(layer)
-        recipe = common.RECIPES["pixels"](None if gray else layer)
-        bare = dataclasses.replace(recipe, lambda_tv=0.0, lambda_alpha=0.0)
-        restarts, free = (
-            cache.inversions(
-                workdir,
-                representation,
-                how,
-                [photo.image for photo in photographs[gray]],
-                num_restarts=FLAGS.num_restarts,
-                description=f"{layer}{called}",
-            )
-            for how, called in ((recipe, ""), (bare, " without priors"))
-        )
-        for photo, found, loose in zip(photographs[gray], restarts, free, strict=True):
-            looked = _look(workdir, representation, photo, found) | {
-                "free": loose.image[loose.finite],
-                "free_errors": loose.error[loose.finite],
-            }
-            rows.append({"layer": layer, "image": photo.name, **_numbers(looked)})
-            for name, tiles in _tiles(layer, photo, looked).items():
-                sheets[name] += tiles
-
-    columns = {"repulsion": 1 + FLAGS.num_restarts, "path": _ALONG, "directions": 1 + _SHOWN * len(_KINDS)}
-    titles = {
-        "repulsion": "Restarts; the same pushed apart at no more error; restarts without priors (clipped to 0..255)",
-        "path": "From one restart to another: straight, and at nearly the same code (error of it; clipped to 0..255)",
-        "directions": "Changes of a restart that move its code most and least (the code's change by gray level)",
-    }
-    widened = {
-        layer: ij.analysis.bootstrap_ci(
-            jax.random.key(FLAGS.seed),
-            [row["pushed_distance"] / row["distance"] for row in rows if row["layer"] == layer],
-        )
-        for layer in FLAGS.layers
-    }
-    paper.finish(
+    rows, sheets, finite = [], {name: [] for name in _PICTURES}, []
+    for layer in layers:
+        representation = flags.representation(layer)
+        recipe = flags.recipe("mahendran_vedaldi", representation)
+        invert = functools.partial(cache.inversions, workdir, representation, num_restarts=FLAGS.num_restarts)
+        images = [photo.image for photo in photographs[layer]]
+        restarts = invert(recipe, images, description=layer)
+        free = invert(recipe.reweight(tv=0.0, alpha_norm=0.0), images, description=f"{layer} without priors")
+        for photo, found, without_priors in zip(photographs[layer], restarts, free, strict=True):
+            finite += [*found.finite, *without_priors.finite]
+            row, tiles = _measure(workdir, layer, representation, photo, found, without_priors)
+            rows.append({"layer": layer, "image": photo.name, **row})
+            for name in _PICTURES:
+                sheets[name] += tiles[name]
+    widening = {layer: _widening([row for row in rows if row["layer"] == layer]) for layer in layers}
+    return paper.finish(
         workdir,
         results={
             "network": paper.network(),
-            "widened_over_photographs": widened,
-            "restarts": {"repulsion": "coupled: pushed apart, no sample", "path": "coupled: strung together"},
+            "widening_over_photographs": widening,
+            "restarts": {"repulsion": "coupled: pushed apart, no sample", "path": "coupled: images of one path"},
             "rows": rows,
         },
-        table=_table(rows)
-        + "".join(
-            f"{layer}: pushed {found.estimate:.1f} times as far apart (95 % over photographs: {found.low:.1f} to "
-            f"{found.high:.1f}).\n"
-            for layer, found in widened.items()
-            if np.isfinite(found.low)
-        ),
-        pictures={
-            name: ij.viz.montage(
-                [image for image, _, _ in tiles],
-                labels=[label for _, label, _ in tiles],
-                mode=[mode for _, _, mode in tiles],
-                columns=columns[name],
-                title=titles[name],
-                height=160,
-            )
-            for name, tiles in sheets.items()
-        },
+        table=_table(rows, widening),
+        pictures={name: functools.partial(_sheet, name, tiles) for name, tiles in sheets.items()},
+        finite=finite,
     )
 
 
-def _look(workdir, representation, photo, found):
-    """Restarts, pushed ones, a way and directions, kept in the work folder."""
-    images = found.image[found.finite]
+def _measure(workdir, layer, representation, photo, found, without_priors):
+    """The numbers of one photograph, and the tiles of each picture: `(image, label, mode)`."""
+    images, errors = found.image[found.finite], found.error[found.finite]
+    free, free_errors = without_priors.image[without_priors.finite], without_priors.error[without_priors.finite]
     if len(images) < 2:
-        raise ValueError(f"{len(images)} restarts of {photo.name} are finite; two are needed.")
-    target, errors = representation(photo.image), found.error[found.finite]
-    keep = cache.keeper(workdir, (representation, photo.image, images, FLAGS.num_steps, FLAGS.bound, FLAGS.seed))
-    common.console.print(f"{photo.name}: repulsion, a way, directions", highlight=False)
-
-    def arrays(coupled):
-        return {name: np.asarray(value) for name, value in coupled._asdict().items()} | {"coupled": np.array(True)}
-
-    def way():
-        bound = FLAGS.bound * float(max(errors[:2]))
-        return arrays(
-            ij.analysis.low_error_path(
-                representation,
-                target,
-                *images[:2],
-                bound=bound,
-                num_images=_ALONG,
-                num_steps=FLAGS.num_steps,
-            )
-        )
-
-    def directions():
-        found = {
-            kind: ij.analysis.singular_directions(
-                jax.random.key(FLAGS.seed), representation, images[0], count=_SHOWN, **options
-            )
-            for kind, options in _KINDS.items()
-        }
-        return {f"{kind}, {name}": array for kind, each in found.items() for name, array in each._asdict().items()}
-
-    line = np.linspace(images[0], images[1], _ALONG)
-    return {
-        "restarts": images,
-        "errors": errors,
-        "pushed": keep(
-            "repulsion",
-            lambda: arrays(ij.analysis.repel(representation, target, images, num_steps=FLAGS.num_steps)),
-        ),
-        "line": line,
-        "line_errors": np.array([float(ij.metrics.relative_error(representation(one), target)) for one in line]),
-        "way": keep("path", way),
-        "directions": keep("directions", directions),
-    }
-
-
-def _numbers(looked):
-    pushed, way, directions = looked["pushed"], looked["way"], looked["directions"]
-    return {
-        "error": looked["errors"],
-        "distance": float(pushed["before"]),
+        raise ValueError(f"{len(images)} of the restarts of {photo.name} are finite, two are needed; give more.")
+    target = representation(photo.image)
+    cached = cache.arrays(workdir, (representation, photo.image, images, FLAGS.num_steps, FLAGS.bound, FLAGS.seed))
+    command.say(f"{photo.name}: repulsion, path, directions")
+    steps = FLAGS.num_steps
+    how = {"bound": FLAGS.bound * float(max(errors[:2])), "num_images": NUM_ON_PATH, "num_steps": steps}
+    pushed = cached("repulsion", lambda: _arrays(ij.analysis.repel(representation, target, images, num_steps=steps)))
+    path = cached("path", lambda: _arrays(ij.analysis.low_error_path(representation, target, *images[:2], **how)))
+    directions = cached("directions", functools.partial(_directions, representation, images[0]))
+    line = np.linspace(images[0], images[1], NUM_ON_PATH)
+    line_errors = np.array([float(ij.metrics.relative_error(representation(image), target)) for image in line])
+    numbers = {
+        "error": errors,
+        "distance": float(pushed["initial"]),
         "pushed_error": pushed["error"],
-        "pushed_distance": float(pushed["after"]),
-        "pushed_within": pushed["within"],
-        "free_error": looked["free_errors"],
-        "free_distance": _apart(looked["free"]),
-        "line_error": looked["line_errors"],
-        "line_length": float(way["before"]),
-        "way_error": way["error"],
-        "way_error_between": way["between"],
-        "way_length": float(way["after"]),
-        "way_within": way["within"],
-        "gains": {kind: directions[f"{kind}, gain"] for kind in _KINDS},
-        "residuals": {kind: directions[f"{kind}, residual"] for kind in _KINDS},
+        "pushed_distance": float(pushed["final"]),
+        "pushed_feasible": pushed["feasible"],
+        "free_error": free_errors,
+        "free_distance": ij.analysis.restart_mean(ij.analysis.pairwise_rms(free)),
+        "line_error": line_errors,
+        "line_length": float(path["initial"]),
+        "path_error": path["error"],
+        "path_max_segment_error": path["max_segment_error"],
+        "path_length": float(path["final"]),
+        "path_feasible": path["feasible"],
+        "singular_values": {kind: directions[f"{kind}, singular_value"] for kind in KINDS},
+        "residuals": {kind: directions[f"{kind}, residual"] for kind in KINDS},
     }
 
-
-def _apart(images):
-    """Mean distance of pairs."""
-    return restart_statistics.mean_over(ij.analysis.pairwise_rms(images))
-
-
-def _tiles(layer, photo, looked):
-    """`(image, label, mode)` for each picture's row of this photograph and layer."""
-
-    def told(images, errors):
+    def with_errors(images, errors):
         return [(image, f"{100 * error:.1f} %", "clip") for image, error in zip(images, errors, strict=True)]
 
-    pushed, way, directions = looked["pushed"], looked["way"], looked["directions"]
-    blank = [(np.full_like(photo.image, 255), "", "clip")]
+    def row(label, distance, images, errors):
+        blanks = (FLAGS.num_restarts - len(images)) * [(np.full_like(photo.image, 255), "", "clip")]
+        return [(photo.image, f"{label}: {distance:.1f} apart", "clip"), *with_errors(images, errors), *blanks]
 
-    def row(label, images, errors):
-        lost = (FLAGS.num_restarts - len(images)) * blank
-        return [(photo.image, label, "clip"), *told(images, errors), *lost]
-
-    return {
+    return numbers, {
         "repulsion": [
-            *row(f"{photo.name}, {layer}: {pushed['before']:.1f} apart", looked["restarts"], looked["errors"]),
-            *row(f"pushed: {pushed['after']:.1f} apart", pushed["image"], pushed["error"]),
-            *row(f"without priors: {_apart(looked['free']):.1f} apart", looked["free"], looked["free_errors"]),
+            *row(f"{photo.name}, {layer}", numbers["distance"], images, errors),
+            *row("pushed", numbers["pushed_distance"], pushed["image"], pushed["error"]),
+            *row("no priors", numbers["free_distance"], free, free_errors),
         ],
-        "path": [*told(looked["line"], looked["line_errors"]), *told(way["image"], way["error"])],
+        "path": [*with_errors(line, line_errors), *with_errors(path["image"], path["error"])],
         "directions": [
-            (looked["restarts"][0], f"restart 0 of {photo.name}, {layer}", "clip"),
+            (images[0], f"restart 0 of {photo.name}, {layer}", "clip"),
             *(
-                (direction, f"{kind}: {gain:.3g}", "stretch")
-                for kind in _KINDS
-                for direction, gain in zip(directions[f"{kind}, direction"], directions[f"{kind}, gain"], strict=True)
+                (directions[f"{kind}, direction"][i], f"{kind}: {values[i]:.3g}", "stretch")
+                for kind, values in numbers["singular_values"].items()
+                for i in range(NUM_DIRECTIONS)
             ),
         ],
     }
 
 
-def _table(rows):
-    return paper.markdown(
-        [
-            "layer",
-            "photograph",
-            "error, %",
-            "apart, gray levels",
-            "pushed apart",
-            "error then, %",
-            "without priors",
-            "error then, %",
-            "straight line's error, %",
-            "the way's, %",
-            "length",
-            "the way's",
-            *(f"gain, {kind}" for kind in _KINDS),
-        ],
-        [
-            [
-                row["layer"],
-                row["image"],
-                f"{100 * np.mean(row['error']):.1f}",
-                f"{row['distance']:.1f}",
-                f"{row['pushed_distance']:.1f}" + ("" if np.all(row["pushed_within"]) else " (not held)"),
-                f"{100 * np.mean(row['pushed_error']):.1f}",
-                f"{row['free_distance']:.1f}",
-                f"{100 * np.mean(row['free_error']):.1f}",
-                f"{100 * np.max(row['line_error']):.1f}",
-                f"{100 * np.max(row['way_error_between']):.1f}" + ("" if np.all(row["way_within"]) else " (not held)"),
-                f"{row['line_length']:.1f}",
-                f"{row['way_length']:.1f}",
-                *(f"{row['gains'][kind][0]:.2g}" for kind in _KINDS),
-            ]
-            for row in rows
-        ],
-    )
+def _arrays(coupled):
+    """Arrays for a file, which says that they are no sample."""
+    return {name: np.asarray(value) for name, value in coupled._asdict().items()} | {"coupled": np.array(True)}
+
+
+def _directions(representation, image):
+    key, result = jax.random.key(FLAGS.seed), {}
+    for kind, options in KINDS.items():
+        found = ij.analysis.singular_directions(key, representation, image, count=NUM_DIRECTIONS, **options)
+        result |= {f"{kind}, {name}": array for name, array in found._asdict().items()}
+    return result
+
+
+def _widening(rows):
+    """How many times as far apart the pushed restarts are, with an interval over photographs."""
+    ratios = [row["pushed_distance"] / row["distance"] for row in rows]
+    return ij.analysis.bootstrap_ci(jax.random.key(FLAGS.seed), ratios)
+
+
+def _sheet(name, tiles):
+    counts = {"repulsion": 1 + FLAGS.num_restarts, "path": NUM_ON_PATH, "directions": 1 + NUM_DIRECTIONS * len(KINDS)}
+    images, labels, modes = zip(*tiles, strict=True)
+    options = {"columns": counts[name], "title": _PICTURES[name], "height": 160}
+    return ij.viz.montage(images, labels=labels, mode=modes, **options)
+
+
+def _table(rows, widening):
+    def number(value, feasible=True):
+        return f"{value:.1f}" + ("" if np.all(feasible) else " (not feasible)")
+
+    lines = [
+        {
+            "layer": row["layer"],
+            "photograph": row["image"],
+            "error, %": number(100 * np.mean(row["error"])),
+            "distance, gray levels": number(row["distance"]),
+            "pushed: distance": number(row["pushed_distance"], row["pushed_feasible"]),
+            "pushed: error, %": number(100 * np.mean(row["pushed_error"])),
+            "without priors: distance": number(row["free_distance"]),
+            "without priors: error, %": number(100 * np.mean(row["free_error"])),
+            "line: largest error, %": number(100 * np.max(row["line_error"])),
+            "line: length": number(row["line_length"]),
+            "path: largest error, %": number(100 * np.max(row["path_max_segment_error"]), row["path_feasible"]),
+            "path: length": number(row["path_length"]),
+            **{f"singular value, {kind}": f"{values[0]:.2g}" for kind, values in row["singular_values"].items()},
+        }
+        for row in rows
+    ]
+    text = paper.markdown(list(lines[0]), [list(line.values()) for line in lines])
+    for layer, (estimate, low, high) in widening.items():
+        if np.isfinite(low):
+            interval = f"95 % over photographs: {low:.1f} to {high:.1f}"
+            text += f"{layer}: pushed {estimate:.1f} times as far apart ({interval}).\n"
+    return text
 
 
 if __name__ == "__main__":
-    _define_flags()
-    common.run(main)
+    command.run(main, define_flags)

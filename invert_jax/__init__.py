@@ -1,21 +1,20 @@
 """invert_jax: given an encoding of an image, which images does the model consider the same?
 
-A representation maps an image `[H, W, C]`, 0..255, to features; a recipe says how to go back; `invert` finds one
+A representation maps an image `[H, W, C]`, 0..255, to features; a recipe says how to invert it; `invert` finds one
 image with given features, `sample` many:
 
+    import jax
     import invert_jax as ij
 
-    photograph = ij.load_image("photograph.jpg", size=227)
+    photograph = ij.load_image("dog.jpg", size=227)
     conv4 = ij.alexnet(layer="conv4")
-    recipe = ij.recipes.default(conv4)
-    found = ij.sample(
-        jax.random.key(0), conv4, conv4(photograph), recipe, image_shape=photograph.shape, num_restarts=8
-    )
-    found.image, found.error  # [8, 227, 227, 3], [8]
+    found = ij.sample(jax.random.key(0), conv4, conv4(photograph), image_shape=photograph.shape, num_restarts=8)
+    found.image, found.error, found.energy.total  # [8, 227, 227, 3], [8], [8, steps]
 """
 
 from invert_jax import (
     analysis,
+    baselines,
     images,
     inversion,
     losses,
@@ -32,31 +31,34 @@ from invert_jax import (
     weights,
 )
 from invert_jax.analysis import metrics
-from invert_jax.baselines import hoggle
 from invert_jax.images import example_image, load_image, save_image
 from invert_jax.inversion import invert
 from invert_jax.networks import alexnet, random_alexnet_params, receptive_field
 from invert_jax.representations import dsift, from_flax, from_function, hog, patch_sift
 from invert_jax.sampling import sample
 from invert_jax.sweeps import load_sweep
-from invert_jax.types import Preimage, Recipe, Representation
+from invert_jax.types import Energy, Parameterization, Preimage, Prior, Recipe, Representation, Stage
 from invert_jax.weights import load_params, save_params
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "Energy",
+    "Parameterization",
     "Preimage",
+    "Prior",
     "Recipe",
     "Representation",
+    "Stage",
     "__version__",
     "alexnet",
     "analysis",
+    "baselines",
     "dsift",
     "example_image",
     "from_flax",
     "from_function",
     "hog",
-    "hoggle",
     "images",
     "inversion",
     "invert",

@@ -1,9 +1,11 @@
-"""One restart on one image: `init`, `step`, `run`, `finish`, and `invert`, which is all four.
+"""One descent: eq. 3 of Mahendran & Vedaldi 2015 and eq. 7 of Singh & Namboodiri 2015, from one random start.
 
-Everything here is pure: jit it, vmap it, differentiate through it. In reverse that is for `invert` without a tolerance:
-`run`, and what stops early, are loops of unknown length.
+`make_problem` checks what the user gave; `init`, `step`, `run` and `finish` are the descent; `invert` is all of them.
+Everything but the checks is pure: jit it, vmap it, differentiate through it. Reverse-mode derivatives are defined for
+`invert` without a tolerance; `run` is a loop of unknown length, which has none.
 """
 
+import dataclasses
 import functools
 from typing import Any, NamedTuple
 
@@ -11,207 +13,190 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from invert_jax import objective
+from invert_jax import losses, recipes, regularizers
 from invert_jax._util import checks
-from invert_jax.analysis import metrics
-from invert_jax.types import Preimage, Recipe, Representation
+from invert_jax._util.reprs import short_repr
+from invert_jax.types import Energy, Preimage, Recipe, Representation, check_recipe
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+class Problem:
+    """What is inverted and how, with every default resolved; from `make_problem`. All restarts share it."""
+
+    representation: Representation  # Phi
+    mask: jax.Array | None  # boolean [F...], the neurons that count; None is all
+    center: jax.Array  # [H, W, C], the intensity at x = 0
+    recipe: Any  # a Recipe whose numbers are float32 arrays: 5 and np.float64(5) run one program
+
+    __repr__ = short_repr
 
 
 class State(NamedTuple):
-    """Where a descent stands.
+    """One descent under way."""
 
-    Attributes:
-      z: the variable, as the recipe's parameterization spells an image.
-      optimizer_state: the optax state.
-      step: steps so far, int32, also those that a descent stood still which had ended before.
-      energy: `[T, 4]`: total, loss, alpha-norm term, TV term; row `t` is from before step `t + 1`.
-      stage: of the recipe's, int32; their number once the descent has ended.
-      began: the step at which the stage began, int32.
-    """
-
-    z: Any
+    target: jax.Array  # [F...], Phi_0
+    z: Any  # the variable, as the recipe's parameterization has it
     optimizer_state: Any
-    step: jax.Array
-    energy: jax.Array
-    stage: jax.Array
-    began: jax.Array
+    step: jax.Array  # gradient steps made
+    energy: Energy  # of [T]; row t is from before step t + 1
+    stage: jax.Array  # index of the stage; the number of stages once the descent has terminated
+    stage_start: jax.Array  # the step at which the stage started
+    key: jax.Array  # of the restart, for the recipe's transform
+
+    __repr__ = short_repr
 
 
-def _optimizer(recipe: Recipe, stage: jax.Array) -> optax.GradientTransformation:
-    return recipe.optimizer(jnp.asarray(recipe.rates, jnp.float32)[jnp.minimum(stage, len(recipe.rates) - 1)])
+def make_problem(
+    representation: Representation,
+    target: jax.Array,
+    recipe: Recipe | None = None,
+    *,
+    image_shape: tuple[int, int, int],
+    mask: jax.Array | None = None,
+) -> tuple[Problem, jax.Array]:
+    """Checks everything that the user gave to `invert`, and resolves the defaults.
 
-
-def as_arrays(recipe: Recipe) -> Recipe:
-    """The recipe with float32 numbers, so that 5, 5.0 and `np.float64(5)` run the same compiled program.
-
-    Args:
-      recipe: a recipe.
-
-    Returns:
-      The same, its numbers JAX arrays.
-
-    >>> from invert_jax import recipes
-    >>> as_arrays(recipes.for_layer("fc8")).lambda_tv.dtype
-    dtype('float32')
+    Returns a `Problem`, and the target as a float32 array. Raises ValueError for what does not fit, and TypeError for a
+    recipe, or a part of one, of another type.
     """
-    return jax.tree.map(lambda number: jnp.asarray(number, jnp.float32), recipe)
+    image_shape = checks.require_image_shape(image_shape)
+    recipe = recipes.default(representation) if recipe is None else recipe
+    check_recipe(recipe)
+    checks.require_target(target, representation.feature_shape(image_shape), image_shape)
+    mask = None if mask is None else checks.require_mask(mask, target)
+    center = checks.require_center(representation.center, image_shape)
+    sigma = regularizers.default_sigma(image_shape) if recipe.sigma is None else recipe.sigma
+    priors = tuple(prior.with_balanced_weight(sigma) for prior in recipe.priors)
+    recipe = dataclasses.replace(recipe, sigma=sigma, priors=priors)
+    recipe = jax.tree.map(lambda number: jnp.asarray(number, jnp.float32), recipe)
+    return Problem(representation, mask, center, recipe), jnp.asarray(target, jnp.float32)
 
 
-def init(key: jax.Array, eq3: objective.Objective, recipe: Recipe, *, initial_image: jax.Array | None = None) -> State:
-    """The start of a descent: noise, or a given image.
+def energy(problem: Problem, target: jax.Array, z: Any, stage: jax.Array, key: jax.Array | None = None) -> Energy:
+    """Eq. 3, plus the second term of eq. 7 of Singh & Namboodiri, at the variable `z` in a stage `s`.
 
-    Args:
-      key: random key, unused when an image is given.
-      eq3: the objective.
-      recipe: how to descend.
-      initial_image: `[H, W, C]`, 0..255.
-
-    Returns:
-      A `State` at step 0.
-
-    Raises:
-      ValueError: `initial_image` has another shape than the image sought.
+    `E = loss(Phi(image), Phi_0) + w_s (lambda_alpha R_alpha(x) + lambda_V R_V^beta(x) + ...) + lambda_D D / |Phi_0|`
+    with `x = (image - center) / sigma`, of about unit Euclidean norm, and `w_s` the stage's `prior_weight`. With a key,
+    which eq. 3 itself does not have and so comes last, the recipe's transform applies.
     """
-    spell = recipe.parameterization
+    recipe, phi = problem.recipe, problem.representation
+    image = recipe.parameterization.decode(z, problem.center, recipe.sigma, stage)
+    x = (image - problem.center) / recipe.sigma
+    if recipe.transform is not None and key is not None:
+        image = recipe.transform(key, image)
+    loss = recipe.loss(phi.apply(phi.params, image), target, problem.mask)
+    stage_weight = jnp.stack([s.prior_weight for s in recipe.stages])[stage]
+    priors: Any = {"alpha_norm": 0.0, "tv": 0.0, "other": 0.0}
+    for prior in recipe.priors:
+        priors[prior.name] += stage_weight * prior.weight * prior.function(x)
+    # The loss is relative to its target, so the residual, which has the features' unit, is divided likewise.
+    residual = recipe.lambda_compactness * recipe.parameterization.residual(z, stage)
+    compactness = residual / losses.target_norm(target, problem.mask)
+    total = loss + priors["alpha_norm"] + priors["tv"] + priors["other"] + compactness
+    return jax.tree.map(jnp.float32, Energy(total, loss, compactness=compactness, **priors))
+
+
+def init(key: jax.Array, problem: Problem, target: jax.Array, *, initial_image: jax.Array | None = None) -> State:
+    """The start of a descent: the parameterization's noise, or a given image `[H, W, C]`, 0..255."""
+    recipe, zero = problem.recipe, jnp.zeros((), jnp.int32)
     if initial_image is None:
-        z = spell.init(key, eq3.center.shape)
+        z = recipe.parameterization.init(key, problem.center.shape)
     else:
-        if jnp.shape(initial_image) != eq3.center.shape:
-            raise ValueError(
-                f"initial_image has shape {jnp.shape(initial_image)}, the image sought {eq3.center.shape}: resize it."
-            )
-        z = spell.encode(eq3.from_image(jnp.asarray(initial_image, jnp.float32)), eq3.center, eq3.sigma)
-    energy = jnp.zeros((recipe.num_steps, 4), jnp.float32)
-    zero = jnp.zeros((), jnp.int32)
-    return State(z, _optimizer(recipe, zero).init(z), zero, energy, stage=zero, began=zero)
+        z = recipe.parameterization.encode(jnp.asarray(initial_image, jnp.float32), problem.center, recipe.sigma)
+    trace = Energy(*[jnp.zeros(recipe.num_steps, jnp.float32)] * len(Energy._fields))
+    return State(target, z, _optimizer(recipe, zero).init(z), zero, trace, zero, zero, key)
 
 
-def step(eq3: objective.Objective, recipe: Recipe, state: State) -> State:
-    """One gradient step on eq. 3, and on eq. 7 of Singh & Namboodiri where a parameterization holds something back.
+def _optimizer(recipe, stage):
+    return optax.with_extra_args_support(recipe.optimizer(jnp.stack([s.rate for s in recipe.stages])[stage]))
 
-    A stage ends after its steps, or when it has converged: with a tolerance, once the mean energy of its last
-    `patience` steps is not lower by that fraction than the mean of as many before; the descent ends with it when its
-    energy is not finite. A descent that has ended then stands still.
 
-    Args:
-      eq3: the objective.
-      recipe: how to descend.
-      state: where the descent stands.
+def step(problem: Problem, state: State) -> State:
+    """One gradient step on `energy`, whose value before the step is recorded; a terminated descent stays as it is.
 
-    Returns:
-      The state after the step, the energy from before it recorded.
+    A stage ends after its steps or, with a tolerance, when it has converged: once the mean energy of its last
+    `patience` steps is not lower by that fraction than the mean of as many before. With a tolerance, an energy that is
+    not finite terminates the descent.
     """
-    spell, stage = recipe.parameterization, _shown(recipe, state)
-    share = 1.0 if recipe.prior_shares is None else jnp.asarray(recipe.prior_shares, jnp.float32)[stage]
+    recipe, num_stages = problem.recipe, len(problem.recipe.stages)
+    stage = jnp.minimum(state.stage, num_stages - 1)  # a terminated descent computes a step that is dropped below
+    # The transform's keys are folded in twice: the key itself has made the noise of the start.
+    key = None if recipe.transform is None else jax.random.fold_in(jax.random.fold_in(state.key, 1), state.step)
 
-    def energy(z):
-        compactness = recipe.lambda_compactness * spell.hidden(z, stage)
-        x = spell.decode(z, eq3.center, eq3.sigma, stage)
-        return objective.evaluate(eq3, x, prior_share=share, compactness=compactness)
+    def total(z):
+        terms = energy(problem, state.target, z, stage, key)
+        return terms.total, terms
 
-    (value, terms), gradient = jax.value_and_grad(energy, has_aux=True)(state.z)
-    updates, optimizer_state = optax.with_extra_args_support(_optimizer(recipe, stage)).update(
-        gradient, state.optimizer_state, state.z, value=value, grad=gradient, value_fn=lambda z: energy(z)[0]
+    (value, terms), gradient = jax.value_and_grad(total, has_aux=True)(state.z)
+    # Line searches of optax need the value and its function; other optimizers ignore them.
+    updates, optimizer_state = _optimizer(recipe, stage).update(
+        gradient, state.optimizer_state, state.z, value=value, grad=gradient, value_fn=lambda z: total(z)[0]
     )
-    moved = optax.apply_updates(state.z, updates), optimizer_state
-    ended = state.stage == len(recipe.steps)
-    if recipe.tolerance is not None:
-        moved = jax.tree.map(lambda old, new: jnp.where(ended, old, new), (state.z, state.optimizer_state), moved)
-    energies, now = state.energy.at[state.step].set(terms), state.step + 1
-    over = now - state.began >= jnp.asarray(recipe.steps)[stage]
-    lost = jnp.zeros((), bool)
-    if recipe.tolerance is not None:
-        lost = ~jnp.isfinite(terms[0])  # which would never converge
-        over |= lost | _converged(recipe, energies, now, state.began)
-    over &= ~ended
-    return State(
-        z=moved[0],
-        optimizer_state=moved[1],
-        step=now,
-        energy=energies,
-        stage=jnp.where(over & lost, len(recipe.steps), state.stage + over),
-        began=jnp.where(over, now, state.began),
+    new = state._replace(
+        z=optax.apply_updates(state.z, updates),
+        optimizer_state=optimizer_state,
+        step=state.step + 1,
+        energy=jax.tree.map(lambda trace, term: trace.at[state.step].set(term), state.energy, terms),
     )
+    stage_over, diverged = _stage_is_over(recipe, stage, new, value)
+    new = new._replace(
+        stage=jnp.where(diverged, num_stages, state.stage + stage_over),
+        stage_start=jnp.where(stage_over, new.step, state.stage_start),
+    )
+    # The one place where a descent is frozen: whatever was computed above counts only while it runs. So padding of a
+    # batch, early stops and divergence need no other branch.
+    running = state.stage < num_stages
+    return jax.tree.map(lambda old, changed: old if old is changed else jnp.where(running, changed, old), state, new)
 
 
-def _shown(recipe, state):
-    """The stage whose image is seen: the last one after the end."""
-    return jnp.minimum(state.stage, len(recipe.steps) - 1)
+def _stage_is_over(recipe, stage, state, value):
+    """Whether the stage ends with the step just made, and whether the descent diverged."""
+    steps_made, window = state.step - state.stage_start, 2 * recipe.patience
+    stage_over = steps_made >= jnp.asarray([s.num_steps for s in recipe.stages])[stage]
+    if recipe.tolerance is None:
+        return stage_over, jnp.zeros((), bool)
+    if window <= recipe.num_steps:
+        recent = jax.lax.dynamic_slice_in_dim(state.energy.total, state.step - window, window)
+        before, after = recent.reshape(2, recipe.patience).mean(1)
+        stage_over |= (steps_made >= window) & (before - after <= recipe.tolerance * jnp.abs(before))
+    diverged = ~jnp.isfinite(value)
+    return stage_over | diverged, diverged
 
 
-def _converged(recipe, energies, now, began):
-    window = 2 * recipe.patience
-    if window > recipe.num_steps:
-        return False
-    total = jax.lax.dynamic_slice_in_dim(energies[:, 0], now - window, window)
-    before, after = total.reshape(2, recipe.patience).mean(1)
-    return (now - began >= window) & (before - after <= recipe.tolerance * jnp.abs(before))
-
-
-def current_image(eq3: objective.Objective, recipe: Recipe, state: State) -> jax.Array:
-    """The image that a descent has come to, as its stage shows it.
-
-    Args:
-      eq3: the objective.
-      recipe: how it descends.
-      state: where it stands.
-
-    Returns:
-      `[H, W, C]`, 0..255, not clipped.
-    """
-    return eq3.to_image(recipe.parameterization.decode(state.z, eq3.center, eq3.sigma, _shown(recipe, state)))
-
-
-def num_evaluations(recipe: Recipe, state: State) -> jax.Array:
-    """How often the gradient has been evaluated: the steps so far, or those made when the descent ended."""
-    return jnp.where(state.stage == len(recipe.steps), state.began, state.step)
-
-
-def run(eq3: objective.Objective, recipe: Recipe, state: State, *, stop: jax.Array) -> State:
-    """Descends until step `stop`, which may be traced, or the end: one program for any number of steps.
-
-    Args:
-      eq3: the objective.
-      recipe: how to descend.
-      state: where the descent stands.
-      stop: the step to stop before; at most `recipe.num_steps`.
-
-    Returns:
-      The state at step `stop`, or at the end of the descent if that comes first.
-    """
+def run(problem: Problem, state: State, *, stop: jax.Array | int) -> State:
+    """Descends until step `stop`, which may be traced, or the end: one program for any number of steps."""
 
     def running(state):
-        return (state.step < stop) & (state.stage < len(recipe.steps))
+        return (state.step < stop) & (state.stage < len(problem.recipe.stages))
 
-    return jax.lax.while_loop(running, functools.partial(step, eq3, recipe), state)
+    return jax.lax.while_loop(running, functools.partial(step, problem), state)
 
 
-def finish(eq3: objective.Objective, recipe: Recipe, state: State) -> Preimage:
-    """What a descent found.
+def current_image(problem: Problem, state: State) -> jax.Array:
+    """The image that a descent has reached, as its stage shows it: `[H, W, C]`, 0..255, not clipped."""
+    recipe = problem.recipe
+    stage = jnp.minimum(state.stage, len(recipe.stages) - 1)
+    return recipe.parameterization.decode(state.z, problem.center, recipe.sigma, stage)
 
-    Args:
-      eq3: the objective.
-      recipe: how it descended.
-      state: where it stands.
 
-    Returns:
-      A `Preimage`.
-    """
-    image = current_image(eq3, recipe, state)
-    features = eq3.representation.apply(eq3.representation.params, image)
-    error = metrics.relative_error(features, eq3.target, eq3.mask)
-    evaluations = num_evaluations(recipe, state)
-    last = jnp.maximum(evaluations - 1, 0)
-    energy = jnp.where(jnp.arange(recipe.num_steps)[:, None] > last, state.energy[last], state.energy)
-    finite = jnp.all(jnp.isfinite(image)) & jnp.all(jnp.isfinite(features)) & jnp.all(jnp.isfinite(energy))
-    return Preimage(image, features, error, energy, finite, evaluations)
+def finish(problem: Problem, state: State) -> Preimage:
+    """What a descent found."""
+    image, phi = current_image(problem, state), problem.representation
+    features = phi.apply(phi.params, image)
+    error = losses.normalized_l2(features, state.target, problem.mask)
+    last = jnp.maximum(state.step - 1, 0)
+    recorded = jnp.arange(problem.recipe.num_steps) <= last
+    energies = jax.tree.map(lambda trace: jnp.where(recorded, trace, trace[last]), state.energy)
+    finite = jnp.stack([jnp.all(jnp.isfinite(leaf)) for leaf in (image, features, error, *energies)]).all()
+    return Preimage(image, features, error, energies, finite, state.step)
 
 
 def invert(
     key: jax.Array,
     representation: Representation,
     target: jax.Array,
-    recipe: Recipe,
+    recipe: Recipe | None = None,
     *,
     image_shape: tuple[int, int, int],
     mask: jax.Array | None = None,
@@ -226,39 +211,38 @@ def invert(
       key: random key of the start.
       representation: what to invert.
       target: its features to reach, `[F...]`.
-      recipe: how, see `recipes`.
+      recipe: how, see `recipes`; None is `recipes.default(representation)`.
       image_shape: `(H, W, C)` of the image sought.
       mask: boolean `[F...]`: the neurons that count; None is all of them.
       initial_image: `[H, W, C]`, 0..255, to start from instead of noise.
 
     Returns:
-      A `Preimage`. A descent that leaves the finite numbers is flagged in `finite`, not raised.
+      A `Preimage`. A descent that diverged is flagged in `finite`, not raised.
 
     Raises:
-      ValueError: shapes, mask, recipe or images that do not fit; see `objective.make`.
+      ValueError: shapes, mask, recipe or images that do not fit; see `make_problem`.
+      TypeError: not a random key, or not a recipe.
 
     Source: Mahendran & Vedaldi 2015, eqs. 1-3.
 
-    >>> from invert_jax import recipes, representations
+    >>> from invert_jax import representations
     >>> image = jnp.tile(jnp.linspace(0, 255, 32)[:, None, None], (1, 32, 1))
     >>> hog = representations.hog(binning="bilinear")
     >>> found = invert(jax.random.key(0), hog, hog(image), recipes.shallow(), image_shape=image.shape)
-    >>> found.image.shape, found.energy.shape, bool(found.error < 0.3)
-    ((32, 32, 1), (800, 4), True)
+    >>> found.image.shape, found.energy.total.shape, bool(found.error < 0.3)
+    ((32, 32, 1), (800,), True)
     """
-    eq3 = objective.make(representation, target, recipe, image_shape=image_shape, mask=mask)
     checks.require_key(key)
-    if initial_image is not None:
-        checks.require_finite(initial_image, "initial_image")
-    return _invert(key, eq3, as_arrays(recipe), initial_image)
+    problem, target = make_problem(representation, target, recipe, image_shape=image_shape, mask=mask)
+    return _invert(key, problem, target, checks.require_initial_image(initial_image, image_shape))
 
 
 @jax.jit
-def _invert(key, eq3, recipe, initial_image):
-    state = init(key, eq3, recipe, initial_image=initial_image)
-    if recipe.tolerance is None:
+def _invert(key, problem, target, initial_image):
+    state, num_steps = init(key, problem, target, initial_image=initial_image), problem.recipe.num_steps
+    if problem.recipe.tolerance is None:
         # A fixed number of steps, so that reverse-mode differentiation through the descent is defined.
-        state = jax.lax.fori_loop(0, recipe.num_steps, lambda _, s: step(eq3, recipe, s), state)
+        state = jax.lax.fori_loop(0, num_steps, lambda _, state: step(problem, state), state)
     else:
-        state = run(eq3, recipe, state, stop=jnp.asarray(recipe.num_steps))
-    return finish(eq3, recipe, state)
+        state = run(problem, state, stop=num_steps)
+    return finish(problem, state)

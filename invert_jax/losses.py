@@ -1,4 +1,4 @@
-"""Eq. 2 and its kin: how far features are from their target.
+"""Losses: how far features are from their target (eq. 2, and others).
 
 Every loss has the signature `loss(features, target, mask=None) -> scalar`, with features and target `[F...]` and
 `mask` boolean `[F...]` (None for all). A zero target leaves a loss unnormalized (its divisor becomes 1).

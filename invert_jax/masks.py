@@ -1,4 +1,4 @@
-"""Which neurons the loss sees: boolean arrays of the features' shape; combine them with `&`, `|` and `~`."""
+"""Masks: which neurons the loss counts, as boolean arrays of the features' shape; combine them with `&`, `|`, `~`."""
 
 import numpy as np
 
@@ -10,13 +10,13 @@ def central(shape: tuple[int, ...], *, size: int = 5) -> np.ndarray:
 
     Args:
       shape: feature shape `[h, w, c]`.
-      size: side of the block; clipped to the map. Where it cannot be centered it starts half a neuron early.
+      size: side of the block, neurons; clipped to the map. Where it cannot be centered it starts half a neuron early.
 
     Returns:
       Boolean `[h, w, c]`.
 
     Raises:
-      ValueError: not a feature map, or a size below 1.
+      ValueError: `shape` is not `[h, w, c]`, or `size` is below 1.
 
     >>> np.flatnonzero(central((13, 13, 1))[6, :, 0]).tolist()
     [4, 5, 6, 7, 8]
@@ -30,18 +30,18 @@ def central(shape: tuple[int, ...], *, size: int = 5) -> np.ndarray:
 
 
 def channel_group(shape: tuple[int, ...], *, group: int, num_groups: int = 2) -> np.ndarray:
-    """One of `num_groups` equal blocks of channels (Figure 10 takes the halves).
+    """One of `num_groups` equal blocks of channels (Figure 10 uses the halves).
 
     Args:
       shape: feature shape `[h, w, c]`.
-      group: which block, from 0.
+      group: index of the block, from 0.
       num_groups: number of blocks; must divide the channels.
 
     Returns:
       Boolean `[h, w, c]`.
 
     Raises:
-      ValueError: not a feature map, or blocks that do not exist.
+      ValueError: `shape` is not `[h, w, c]`, or the block does not exist.
 
     >>> channel_group((1, 1, 4), group=1)[0, 0].tolist()
     [False, False, True, True]
@@ -50,8 +50,8 @@ def channel_group(shape: tuple[int, ...], *, group: int, num_groups: int = 2) ->
     checks.require_count(num_groups, "num_groups")
     if shape[2] % num_groups or not 0 <= group < num_groups:
         raise ValueError(
-            f"{shape[2]} channels have no group {group} of {num_groups}: give a num_groups that divides the "
-            f"channels and a group from 0 to num_groups - 1."
+            f"{shape[2]} channels have no group {group} of {num_groups}; give a num_groups that divides the "
+            "channels and a group from 0 to num_groups - 1."
         )
     width = shape[2] // num_groups
     mask = np.zeros(shape, bool)
@@ -62,5 +62,5 @@ def channel_group(shape: tuple[int, ...], *, group: int, num_groups: int = 2) ->
 def _require_map(shape):
     if len(shape) != 3:
         raise ValueError(
-            f"This mask is for feature maps [h, w, c]; got shape {tuple(shape)}: build an array of booleans."
+            f"This mask is for feature maps [h, w, c]; got shape {tuple(shape)}: build a boolean array of that shape."
         )

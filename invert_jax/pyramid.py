@@ -1,6 +1,6 @@
-"""Laplacian pyramids, and the switched ones that show their coarse levels only. Pure functions of `[H, W, C]`.
+"""Laplacian pyramids, and switched ones that show only their coarse levels. Pure functions of `[H, W, C]`.
 
-Levels are numbered from 1, the finest, to K, the coarsest, and stand in that order, as in Singh & Namboodiri 2015.
+Levels are numbered from 1, the finest, to K, the coarsest, in that order, as in Singh & Namboodiri 2015.
 """
 
 import functools
@@ -19,13 +19,16 @@ KERNEL = (1 / 16, 4 / 16, 6 / 16, 4 / 16, 1 / 16)
 def reduce(image: jax.Array) -> jax.Array:
     """REDUCE: blurs with `KERNEL` both ways and keeps every second row and column, the first among them.
 
-    What the kernel reaches beyond the border is the border's value, so flat images stay flat.
+    The border's value repeats beyond it, so flat images stay flat.
 
     Args:
       image: `[H, W, C]`.
 
     Returns:
       `[ceil(H / 2), ceil(W / 2), C]`.
+
+    Raises:
+      ValueError: `image` is not `[H, W, C]`.
 
     Source: Burt & Adelson 1983, eq. 1.
 
@@ -39,8 +42,8 @@ def reduce(image: jax.Array) -> jax.Array:
 def expand(image: jax.Array, shape: tuple[int, int]) -> jax.Array:
     """EXPAND: the inverse step in size, a smooth interpolation with `KERNEL`.
 
-    Old samples stand at even places; with `h = 2 KERNEL`, an even place takes `h_0, h_2, h_4` of the three old samples
-    around it, an odd one `h_1, h_3` of the two beside it. Beyond the border stands the border's value.
+    With `h = 2 KERNEL`, an even row or column weighs the three old samples around it by `h_0, h_2, h_4`, an odd one the
+    two beside it by `h_1, h_3`. The border's value repeats beyond it.
 
     Args:
       image: `[h, w, C]`.
@@ -85,7 +88,7 @@ def _reduction(size):
 
 @functools.cache
 def _expansion(size):
-    """EXPAND along one axis, `[size, ceil(size / 2)]`: row `i` weighs the old samples that stand within two of `i`."""
+    """EXPAND along one axis, `[size, ceil(size / 2)]`: row `i` weighs the old samples within two of `i`."""
     matrix = np.zeros((size, -(-size // 2)), np.float32)
     for i in range(size):
         for tap, weight in enumerate(KERNEL):
@@ -103,6 +106,9 @@ def decompose(image: jax.Array, *, num_levels: int) -> tuple[jax.Array, ...]:
 
     Returns:
       K arrays, the finest first, of sides `ceil(side / 2^(j-1))`.
+
+    Raises:
+      ValueError: `image` is not `[H, W, C]`, or `num_levels` is not a positive integer.
 
     Source: Burt & Adelson 1983; Singh & Namboodiri 2015, section 3.2.
 
@@ -128,6 +134,9 @@ def recompose(levels: Sequence[jax.Array]) -> jax.Array:
     Returns:
       `[H, W, C]`.
 
+    Raises:
+      ValueError: there are no levels.
+
     >>> image = jnp.arange(35.0).reshape(7, 5, 1)
     >>> bool(jnp.allclose(recompose(decompose(image, num_levels=3)), image, atol=1e-5))
     True
@@ -143,7 +152,7 @@ def recompose(levels: Sequence[jax.Array]) -> jax.Array:
 def switched(image: jax.Array, switches: jax.Array) -> jax.Array:
     """Eq. 2: `R(s_1 L_1, ..., s_K L_K)`, the image with some levels of its pyramid off.
 
-    Computed as the image less what the switches hide, so that with all on it is the image exactly.
+    Computed as the image less the levels that are off, so that with all on it is the image exactly.
 
     Args:
       image: `[H, W, C]`.
@@ -151,6 +160,9 @@ def switched(image: jax.Array, switches: jax.Array) -> jax.Array:
 
     Returns:
       `[H, W, C]`.
+
+    Raises:
+      ValueError: `image` is not `[H, W, C]`, or `switches` is not `[K]`.
 
     Source: Singh & Namboodiri 2015, eq. 2.
 
@@ -161,8 +173,8 @@ def switched(image: jax.Array, switches: jax.Array) -> jax.Array:
     switches = jnp.asarray(switches)
     if switches.ndim != 1 or not switches.size:
         raise ValueError(f"switches have shape {switches.shape}; give [K], one for each level, the finest first.")
-    hidden = [(1 - switches[j]) * level for j, level in enumerate(decompose(image, num_levels=switches.shape[0]))]
-    return image - recompose(hidden)
+    off = [(1 - switches[j]) * level for j, level in enumerate(decompose(image, num_levels=switches.shape[0]))]
+    return image - recompose(off)
 
 
 def stage_switches(stage: jax.Array | int, *, num_levels: int) -> jax.Array:
@@ -174,6 +186,9 @@ def stage_switches(stage: jax.Array | int, *, num_levels: int) -> jax.Array:
 
     Returns:
       `[K]`, float32, the finest first.
+
+    Raises:
+      ValueError: `num_levels` is not a positive integer.
 
     Source: Singh & Namboodiri 2015, section 3.4.
 
@@ -197,6 +212,9 @@ def switched_at_stage(image: jax.Array, stage: jax.Array | int, *, num_levels: i
 
     Returns:
       `[H, W, C]`.
+
+    Raises:
+      ValueError: `image` is not `[H, W, C]`, or `num_levels` is not a positive integer.
 
     Source: Singh & Namboodiri 2015, eq. 2 and section 3.4.
 

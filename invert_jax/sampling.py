@@ -1,53 +1,175 @@
-"""Many restarts: the invariance of a code, sampled.
+"""Many restarts: images that a code does not distinguish, sampled.
 
-Restart `r` starts from `fold_in(key, r)` and knows nothing of the others. Restarts run in chunks of a fixed size, the
-last one padded, because XLA's rounding depends on the batch and the descent amplifies rounding: with one chunk
-size, on one kind of device, restart `r` is the same bit for bit whatever ran beside it.
+Restart `r` starts from `fold_in(key, r)` and depends on no other. Restarts run in chunks of a fixed size, the last one
+padded, because XLA's rounding depends on the batch size and the descent amplifies rounding: with one chunk size, on
+one kind of device, restart `r` has the same bits whatever ran beside it. Devices do not communicate.
 """
 
-import dataclasses
-from collections.abc import Callable
-from typing import NamedTuple
+import functools
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.sharding import Mesh
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from invert_jax import batching, objective
+from invert_jax import inversion
 from invert_jax._util import checks
-from invert_jax.types import Preimage, Recipe, Representation
+from invert_jax._util.reprs import short_repr
+from invert_jax.inversion import Problem, State
+from invert_jax.types import Energy, Preimage, Recipe, Representation
 
-_CHUNK_SIZE = {"cpu": 4}
-_ACCELERATOR_CHUNK_SIZE = 32
+AXIS = "restarts"
+"""Name of the mesh axis over which restarts are sharded: the first axis of every array of a batched `State`."""
+
+_SHARED, _SHARDED = PartitionSpec(), PartitionSpec(AXIS)
 
 
 class Progress(NamedTuple):
-    """What `sample` tells its callback.
+    """What `sample` passes to its callback."""
 
-    Attributes:
-      num_restarts: restarts of the whole call, R.
-      restarts: indices of the restarts of this chunk.
-      step: steps they have made, or stood still after their descent had ended.
-      energy: `[len(restarts), 4]`, total, loss, alpha-norm and TV terms at the last step; zeros before the first.
-      image: `[len(restarts), H, W, C]`, 0..255.
+    num_restarts: int  # of the whole call, R
+    restarts: range  # indices of the n restarts of this chunk
+    step: int  # gradient steps made, the most of any restart
+    energy: Energy  # of [n], at each restart's last step; zeros before the first
+    image: np.ndarray  # [n, H, W, C], 0..255
+
+    __repr__ = short_repr
+
+
+def make_mesh(devices: Sequence[Any] | None = None) -> Mesh:
+    """A mesh with the one axis "restarts" over devices; None is all that this process drives."""
+    return Mesh(np.array(jax.local_devices() if devices is None else devices), (AXIS,))
+
+
+def require_mesh(mesh: Mesh) -> Mesh:
+    """Returns the mesh; raises ValueError unless it has the one axis "restarts"."""
+    if not isinstance(mesh, Mesh) or mesh.axis_names != (AXIS,):
+        axes = getattr(mesh, "axis_names", type(mesh).__name__)
+        raise ValueError(f"The mesh has axes {axes}; it must be a jax.sharding.Mesh with the one axis {AXIS!r}.")
+    return mesh
+
+
+def default_chunk_size(mesh: Mesh) -> int:
+    """Restarts at a time on each device of a mesh: 4 on a CPU, where more is no faster, else 32."""
+    return 4 if mesh.devices.flat[0].platform == "cpu" else 32
+
+
+@jax.jit
+def restart_keys(key: jax.Array, indices: np.ndarray) -> jax.Array:
+    """Random keys `[N]` of restarts, `fold_in(key, r)` for each of the indices `[N]`."""
+    return jax.vmap(jax.random.fold_in, in_axes=(None, 0))(key, indices)
+
+
+def descend(
+    problem: Problem,
+    keys: jax.Array,
+    active: np.ndarray,
+    targets: jax.Array,
+    *,
+    mesh: Mesh,
+    every: int | None = None,
+    initial_images: jax.Array | np.ndarray | None = None,
+) -> Iterator[tuple[int, State]]:
+    """Runs a batch of descents: the one loop on the host, over which `sample` and the sweeps iterate.
+
+    Takes the problem and, for each of N restarts, its key, its target `[N, F...]`, whether it is active (the others are
+    padding, terminated from the start, so that no one waits for them) and, if not noise, its initial image. N is a
+    multiple of the number of devices. Yields `(step, states)` before the first step, every so many steps (another
+    number compiles nothing), and when all have terminated; the states of one yield are used up by the next.
     """
+    # Placed once: jit would copy weights and targets to the devices with every call.
+    problem, sharding = jax.device_put(problem, NamedSharding(mesh, _SHARED)), NamedSharding(mesh, _SHARDED)
+    batch = jax.device_put((keys, active, targets, initial_images), sharding)
+    states, num_steps = _init(problem, *batch, mesh=mesh), problem.recipe.num_steps
+    yield 0, states
+    for stop in [*range(every or num_steps, num_steps, every or num_steps), num_steps]:
+        states = _run(problem, jax.device_put(states, sharding), stop, mesh=mesh)  # else one program counts as two
+        terminated = bool(np.all(np.asarray(states.stage) == len(problem.recipe.stages)))
+        yield stop, states
+        if terminated:
+            return
 
-    num_restarts: int
-    restarts: range
-    step: int
-    energy: np.ndarray
-    image: np.ndarray
+
+def _on_each_device(mesh, function, num_batched):
+    """`function(problem, *batched)` on each device's part of the batch; every device has the whole problem."""
+    specs = (_SHARED, *[_SHARDED] * num_batched)
+    return jax.shard_map(function, mesh=mesh, in_specs=specs, out_specs=_SHARDED, check_vma=False)
+
+
+@functools.partial(jax.jit, static_argnames="mesh")
+def _init(problem, keys, active, targets, initial_images, *, mesh):
+    def start(problem, keys, active, targets, images):
+        states = jax.vmap(lambda k, t, image: inversion.init(k, problem, t, initial_image=image))(keys, targets, images)
+        return states._replace(stage=jnp.where(active, states.stage, len(problem.recipe.stages)))
+
+    return _on_each_device(mesh, start, 4)(problem, keys, active, targets, initial_images)
+
+
+@functools.partial(jax.jit, static_argnames="mesh", donate_argnames="states")
+def _run(problem, states, stop, *, mesh):
+    def advance(problem, states, stop):
+        def running(states):  # a device stops when its own restarts have; it does not ask the others
+            return jnp.any((states.stage < len(problem.recipe.stages)) & (states.step < stop[0]))
+
+        return jax.lax.while_loop(running, jax.vmap(functools.partial(inversion.step, problem)), states)
+
+    return _on_each_device(mesh, advance, 2)(problem, states, jnp.full((mesh.size,), stop))
+
+
+def num_compilations() -> int:
+    """How many programs have been compiled for descents in this process."""
+    return _run._cache_size()  # pyright: ignore[reportAttributeAccessIssue, reportFunctionMemberAccess]
+
+
+@jax.jit
+def current_images(problem: Problem, states: State) -> jax.Array:
+    """The images `[N, H, W, C]`, 0..255, not clipped, that a batch of descents has reached."""
+    return jax.vmap(inversion.current_image, (None, 0))(problem, states)
+
+
+def last_energy(states: State) -> Energy:
+    """An `Energy` of `[N]` at the last step of each descent of a batch; zeros before the first."""
+    last = np.arange(len(states.step)), np.maximum(np.asarray(states.step) - 1, 0)
+    return Energy(*(np.asarray(trace)[last] for trace in states.energy))
+
+
+def finish_all(problem: Problem, states: State, *, mesh: Mesh) -> Preimage:
+    """What a batch of descents found: a `Preimage` of NumPy arrays `[N, ...]`.
+
+    Each device's part is finished on one device: a program for eight CPU devices rounded the last picture otherwise
+    than one for a single device, by a unit in the last place, though every energy of the descent was the same.
+    """
+    states = jax.device_get(states._replace(key=None))
+    width = len(states.step) // mesh.size
+    problem = jax.device_put(problem, mesh.devices.flat[0])
+    parts = [_part(states, slice(i * width, (i + 1) * width)) for i in range(mesh.size)]
+    return _concatenate([jax.device_get(_finish(problem, part)) for part in parts])
+
+
+@jax.jit
+def _finish(problem, states):
+    return jax.vmap(inversion.finish, (None, 0))(problem, states)
+
+
+def _part(batch, part):
+    return jax.tree.map(lambda leaf: leaf[part], batch)
+
+
+def _concatenate(batches):
+    return jax.tree.map(lambda *leaves: np.concatenate(leaves), *batches)
 
 
 def sample(
     key: jax.Array,
     representation: Representation,
     target: jax.Array,
-    recipe: Recipe,
+    recipe: Recipe | None = None,
     *,
     image_shape: tuple[int, int, int],
     num_restarts: int,
+    first_restart: int = 0,
     mask: jax.Array | None = None,
     initial_image: jax.Array | None = None,
     chunk_size: int | None = None,
@@ -55,17 +177,19 @@ def sample(
     callback: Callable[[Progress], None] | None = None,
     callback_every: int = 10,
 ) -> Preimage:
-    """Samples the images that a code does not tell apart: `num_restarts` independent inversions.
+    """Samples the images that a code does not distinguish: `num_restarts` independent inversions.
 
     Args:
       key: random key; restart `r` takes `jax.random.fold_in(key, r)`.
       representation: what to invert.
       target: its features to reach, `[F...]`.
-      recipe: how, see `recipes`.
+      recipe: how, see `recipes`; None is `recipes.default(representation)`.
       image_shape: `(H, W, C)` of the images sought.
       num_restarts: R.
+      first_restart: index of the first, so that a later call can add restarts to those of an earlier one.
       mask: boolean `[F...]`: the neurons that count; None is all of them.
-      initial_image: `[H, W, C]`, 0..255, to start all from instead of noise (they then stay equal).
+      initial_image: `[R, H, W, C]`, 0..255, to start from instead of noise, or `[H, W, C]` for all restarts, which
+        then stay equal unless the recipe has a transform.
       chunk_size: restarts at a time on each device, which bounds memory; None is 4 on CPU, 32 elsewhere.
       mesh: devices to share the restarts, a mesh with the one axis "restarts"; None is the default device.
       callback: called with a `Progress` before the first step of every chunk, every `callback_every` steps and after
@@ -73,12 +197,14 @@ def sample(
       callback_every: steps between calls; no new compilation for another number.
 
     Returns:
-      A `Preimage` of NumPy arrays with a leading axis R. Leave out restarts whose `finite` is false.
+      A `Preimage` of NumPy arrays with a leading axis R. Leave out restarts whose `finite` is false; a warning says
+      how many there are.
 
     Raises:
-      ValueError: a count that is not positive, a mesh without the one axis "restarts", or see `objective.make`.
+      ValueError: a count that is not positive, a mesh without the one axis "restarts", or see
+        `inversion.make_problem`.
+      TypeError: not a random key, or not a recipe.
 
-    >>> import jax.numpy as jnp
     >>> from invert_jax import recipes, representations
     >>> hog = representations.hog()
     >>> image = jnp.tile(jnp.linspace(0, 255, 16)[:, None, None], (1, 16, 1))
@@ -86,43 +212,33 @@ def sample(
     >>> sample(jax.random.key(0), hog, hog(image), recipe, image_shape=image.shape, num_restarts=3).image.shape
     (3, 16, 16, 1)
     """
-    checks.require_count(num_restarts, "num_restarts")
-    checks.require_count(callback_every, "callback_every")
     checks.require_key(key)
-    if mesh is None:
-        mesh = batching.mesh_of(list(jnp.zeros(()).devices()))
-    batching.require_mesh(mesh)
-    if chunk_size is None:
-        chunk_size = _CHUNK_SIZE.get(mesh.devices.flat[0].platform, _ACCELERATOR_CHUNK_SIZE)
+    checks.require_count(num_restarts, "num_restarts")
+    checks.require_index(first_restart, "first_restart")
+    checks.require_count(callback_every, "callback_every")
+    mesh = make_mesh(list(jnp.zeros(()).devices())) if mesh is None else require_mesh(mesh)
+    chunk_size = default_chunk_size(mesh) if chunk_size is None else chunk_size
     checks.require_count(chunk_size, "chunk_size")
-    eq3 = objective.make(representation, target, recipe, image_shape=image_shape, mask=mask)
-    if initial_image is not None:
-        checks.require_finite(initial_image, "initial_image")
-    width = chunk_size * mesh.size
-    targets = jnp.broadcast_to(eq3.target, (width, *eq3.target.shape))
-    eq3, recipe = batching.place(mesh, dataclasses.replace(eq3, target=targets), recipe)
-    found = []
-    for first in range(0, num_restarts, width):
-        restarts = range(first, min(first + width, num_restarts))
-        indices = first + np.arange(width, dtype=np.int32)
-        keys = batching.keys(key, indices)
-        states = batching.init(keys, indices < num_restarts, eq3, recipe, mesh=mesh, initial_image=initial_image)
-        for stop in range(0, recipe.num_steps, callback_every) if callback else ():
-            states = batching.run(eq3, recipe, states, stop, mesh=mesh)
-            _report(callback, num_restarts, restarts, eq3, recipe, states)
-        states = batching.run(eq3, recipe, states, recipe.num_steps, mesh=mesh)
-        if callback:
-            _report(callback, num_restarts, restarts, eq3, recipe, states)
-        chunk = jax.device_get(batching.finish(eq3, recipe, states, mesh=mesh))
-        found.append(_first(len(restarts), chunk))
-    return jax.tree.map(lambda *leaves: np.concatenate(leaves), *found)
+    problem, target = inversion.make_problem(representation, target, recipe, image_shape=image_shape, mask=mask)
+    images = checks.require_initial_image(initial_image, image_shape, num_restarts=num_restarts)
+    width, end, chunks = chunk_size * mesh.size, first_restart + num_restarts, []
+    targets, every = jnp.broadcast_to(target, (width, *target.shape)), callback_every if callback else None
+    # From a multiple of the width, since rounding depends on the slot: restart r always has slot r % width.
+    for start in range(first_restart - first_restart % width, end, width):
+        indices = start + np.arange(width)
+        active = (indices >= first_restart) & (indices < end)
+        starts = None if images is None else images[np.clip(indices, first_restart, end - 1) - first_restart]
+        batch = restart_keys(key, indices), active, targets
+        for _, states in descend(problem, *batch, mesh=mesh, every=every, initial_images=starts):
+            if callback:
+                callback(_progress(problem, states, num_restarts, indices, active))
+        chunks.append(_part(finish_all(problem, states, mesh=mesh), active))
+    found = _concatenate(chunks)
+    checks.warn_of_divergence(found.finite, found.failed_at)
+    return found
 
 
-def _first(count, chunk):
-    return jax.tree.map(lambda leaf: leaf[:count], chunk)
-
-
-def _report(callback, num_restarts, restarts, eq3, recipe, states):
-    count = len(restarts)
-    energy, images = batching.energies(recipe, states), np.asarray(batching.current_images(eq3, recipe, states))
-    callback(Progress(num_restarts, restarts, int(states.step), energy[:count], images[:count]))
+def _progress(problem, states, num_restarts, indices, active):
+    batch, restarts = (last_energy(states), np.asarray(current_images(problem, states))), indices[active].tolist()
+    progress = range(restarts[0], restarts[-1] + 1), int(np.max(states.step)), *_part(batch, active)
+    return Progress(num_restarts, *progress)

@@ -1,4 +1,4 @@
-"""The records that the rest of the library passes around, and the contracts of its callables.
+"""The records that the library passes around, and the contracts of the functions inside them.
 
 Letters: `H W C` image height, width, channels; `F...` feature shape; `R` restarts; `T` steps.
 Images that users see are float32 `[H, W, C]`, RGB or one gray channel, intensity 0..255.
@@ -9,8 +9,11 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
+import numpy as np
 
+from invert_jax import regularizers
 from invert_jax._util import checks
+from invert_jax._util.reprs import short_repr
 
 Image = jax.Array
 """float32 `[H, W, C]`, intensity 0..255."""
@@ -24,20 +27,17 @@ Params = Any
 Loss = Callable[[Features, Features, jax.Array | None], jax.Array]
 """`loss(features, target, mask) -> scalar`; `mask` is boolean `[F...]` or None for all."""
 
-Schedule = Callable[[jax.Array], jax.Array]
-"""`schedule(step) -> learning rate`, as in optax."""
-
 OptimizerFactory = Callable[[Any], Any]
 """`factory(learning_rate) -> optax.GradientTransformation` for a scalar rate, as `optax.adam` and `optax.sgd` are."""
 
 
-_STATIC = {"static": True}
+_STATIC: Any = {"static": True}
 
 
 @jax.tree_util.register_dataclass
-@dataclasses.dataclass(frozen=True, eq=False)
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
 class Representation:
-    """A function of an image, with its weights: what is to be inverted.
+    """A function of an image with its weights: what is inverted.
 
     Attributes:
       apply: `apply(params, image [H, W, C]) -> features [F...]`; static, hashable by value.
@@ -48,6 +48,8 @@ class Representation:
     apply: Callable[[Params, Image], Features] = dataclasses.field(metadata=_STATIC)
     params: Params
     center: jax.Array
+
+    __repr__ = short_repr
 
     def __call__(self, image: Image) -> Features:
         """Features `[F...]` of one image `[H, W, C]`, 0..255.
@@ -60,7 +62,11 @@ class Representation:
         return _apply(self, jax.numpy.asarray(image, "float32"))
 
     def feature_shape(self, image_shape: tuple[int, int, int]) -> tuple[int, ...]:
-        """Shape of the features of an image of shape `[H, W, C]`, without computing them."""
+        """Shape of the features of an image of shape `[H, W, C]`, without computing them.
+
+        Raises:
+          TypeError: `apply` does not return one array of floating-point numbers.
+        """
         features = _apply.eval_shape(self, jax.ShapeDtypeStruct(tuple(image_shape), "float32"))
         if not isinstance(features, jax.ShapeDtypeStruct):
             raise TypeError(
@@ -77,77 +83,234 @@ def _apply(representation, image):
 
 
 class Parameterization(NamedTuple):
-    """How an image is spelled by the variable `z` that is optimized; pure functions.
+    """How the variable `z` that is optimized describes an image; pure functions.
 
-    The image is handed over as `x = (image - center) / sigma`, of about unit Euclidean norm. What it shows may depend
-    on the stage of the descent, an int32 from 0, which may be traced; from some stage on it shows everything.
+    The image may depend on the stage of the descent, an int32 from 0, which may be traced.
 
     Attributes:
       init: `init(key, image_shape) -> z`, a random start.
-      encode: `encode(x, center, sigma) -> z`, so that at the last stage `decode(encode(x))` is `x`.
-      decode: `decode(z, center, sigma, stage) -> x [H, W, C]`.
-      hidden: `hidden(z, stage) -> scalar`, the Euclidean norm of what the stage holds back, in gray levels.
-      num_stages: how many stages it takes to show everything.
+      encode: `encode(image, center, sigma) -> z`, so that at the last stage `decode(encode(image))` is the image.
+      decode: `decode(z, center, sigma, stage) -> image [H, W, C]`, gray levels.
+      residual: `residual(z, stage) -> scalar`, the Euclidean norm, in gray levels, of what the stage leaves out of the
+        image: D of eq. 6 of Singh & Namboodiri.
+      num_stages: the first stage that leaves nothing out, plus one.
     """
 
     init: Callable[[jax.Array, tuple[int, ...]], Any]
     encode: Callable[[jax.Array, jax.Array, jax.Array], Any]
     decode: Callable[[Any, jax.Array, jax.Array, jax.Array], jax.Array]
-    hidden: Callable[[Any, jax.Array], jax.Array]
+    residual: Callable[[Any, jax.Array], jax.Array]
     num_stages: int = 1
+
+    __repr__ = short_repr
 
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
-class Recipe:
-    """How to invert: eq. 3's terms and the descent, as data. Change a field with `dataclasses.replace`.
-
-    Numbers are leaves (a new value does not retrace); what shapes the computation is static.
+class Stage:
+    """A part of a descent with one learning rate.
 
     Attributes:
-      rates: learning rate of each stage.
-      steps: number of steps of each stage, at most, if there is a tolerance (static).
-      lambda_tv: weight of TV^beta in eq. 3's units, where the image has about unit norm.
-      lambda_alpha: weight of the alpha-norm in the same units; None follows the balancing rule of section 2.
-      sigma: Euclidean norm of a typical centered image; None is 68.92 sqrt(H W C).
-      alpha: exponent of the alpha-norm (static).
-      beta: exponent of TV^beta (static).
+      rate: the learning rate.
+      num_steps: steps of the stage; at most as many, if the recipe has a tolerance (static).
+      prior_weight: factor of all priors' weights in this stage.
+    """
+
+    rate: float
+    num_steps: int = dataclasses.field(metadata=_STATIC)
+    prior_weight: float = 1.0
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Prior:
+    """A term of eq. 3 that depends on the image alone, `weight * function(x)`.
+
+    Attributes:
+      weight: lambda, in eq. 3's units, where the centered image `x` has about unit Euclidean norm; None is the
+        balancing rule of section 2, which `AlphaNorm` has.
+      function: `function(x [H, W, C]) -> scalar`; static, hashable by value.
+      name: the part of `Energy` that the term is added to: "alpha_norm", "tv" or "other" (static).
+    """
+
+    weight: float | None
+    function: Callable[[jax.Array], jax.Array] = dataclasses.field(metadata=_STATIC)
+    name: str = dataclasses.field(default="other", metadata=_STATIC)
+
+    def with_balanced_weight(self, sigma: float) -> "Prior":
+        """The prior with its weight by the balancing rule, if it has none."""
+        if self.weight is None and isinstance(self.function, regularizers.AlphaNorm):
+            return dataclasses.replace(self, weight=self.function.balanced_weight(sigma))
+        return self
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True, repr=False)
+class Recipe:
+    """How to invert: the terms of eq. 3 and the descent, as data. Change a field with `dataclasses.replace`.
+
+    Numbers are leaves (a new value does not retrace); whatever shapes the computation is static.
+
+    Attributes:
+      stages: one after the other.
+      priors: natural-image priors, and any of your own.
       loss: compares features with their target (static).
-      optimizer: makes the optax transformation from the stage's rate, a scalar, as `optax.adam` does; its state goes on
+      optimizer: makes the optax transformation from the stage's rate, a scalar, as `optax.adam` does. Its state passes
         from stage to stage, but `momentum_descent` drops its momentum where the rate changes (static, compared by
         identity: build a `functools.partial(optax.adam, b1=0.8)` once, at module level, or each one compiles anew).
-      parameterization: how the image is spelled (static).
-      prior_shares: of the alpha-norm's and TV's weights in each stage; None is all of them in every stage.
-      lambda_compactness: weight of what the parameterization holds back, in the features' unit per gray level; 0 for
-        pixels.
+      parameterization: how the variable describes an image (static).
+      sigma: Euclidean norm of a typical centered image; None is 68.92 sqrt(H W C).
+      lambda_compactness: weight of the parameterization's residual (eq. 7 of Singh & Namboodiri), in the features'
+        unit per gray level; 0 for pixels.
       tolerance: a stage ends early when `patience` steps lowered the mean energy by less than this fraction of it; None
         makes all steps.
       patience: how many steps that is (static).
+      transform: `transform(key, image) -> image`, applied before the representation at every step, such as a random
+        shift; None is the image as it is (static).
     """
 
-    rates: tuple[float, ...]
-    steps: tuple[int, ...] = dataclasses.field(metadata=_STATIC)
-    lambda_tv: float
-    lambda_alpha: float | None
-    sigma: float | None
-    alpha: float = dataclasses.field(metadata=_STATIC)
-    beta: float = dataclasses.field(metadata=_STATIC)
+    stages: tuple[Stage, ...]
+    priors: tuple[Prior, ...]
     loss: Loss = dataclasses.field(metadata=_STATIC)
     optimizer: OptimizerFactory = dataclasses.field(metadata=_STATIC)
     parameterization: Parameterization = dataclasses.field(metadata=_STATIC)
-    prior_shares: tuple[float, ...] | None = None
+    sigma: float | None = None
     lambda_compactness: float = 0.0
     tolerance: float | None = None
     patience: int = dataclasses.field(default=50, metadata=_STATIC)
+    transform: Callable[[jax.Array, Image], Image] | None = dataclasses.field(default=None, metadata=_STATIC)
+
+    __repr__ = short_repr
 
     @property
     def num_steps(self) -> int:
         """T, the number of steps of all stages."""
-        return sum(self.steps)
+        return sum(stage.num_steps for stage in self.stages)
+
+    def weight(self, name: str) -> float | None:
+        """The weight of the prior called `name`; None if that follows the balancing rule.
+
+        Raises:
+          KeyError: not exactly one prior has this name.
+
+        >>> from invert_jax import recipes
+        >>> recipes.for_layer("fc8").weight("tv")
+        50.0
+        """
+        weights = [prior.weight for prior in self.priors if prior.name == name]
+        if len(weights) != 1:
+            names = ", ".join(prior.name for prior in self.priors)
+            raise KeyError(f"The recipe has {len(weights)} priors called {name!r}; its priors are: {names or 'none'}.")
+        return weights[0]
+
+    def reweight(self, **weights: float | None) -> "Recipe":
+        """The same recipe with other weights of its priors.
+
+        Args:
+          **weights: `name=weight` of each prior to change.
+
+        Returns:
+          A `Recipe`.
+
+        Raises:
+          KeyError: not exactly one prior has a name that is given.
+          ValueError: a negative weight.
+
+        >>> from invert_jax import recipes
+        >>> recipes.shallow().reweight(tv=0.5, alpha_norm=0.0).weight("tv")
+        0.5
+        """
+        for name in weights:
+            self.weight(name)
+        priors = (dataclasses.replace(p, weight=weights.get(p.name, p.weight)) for p in self.priors)
+        changed = dataclasses.replace(self, priors=tuple(priors))
+        check_recipe(changed)
+        return changed
+
+
+def check_recipe(recipe: Recipe) -> None:
+    """Checks a recipe's numbers, whether a factory made it or `dataclasses.replace`.
+
+    Args:
+      recipe: what to check; numbers that are being traced pass.
+
+    Raises:
+      TypeError: not a recipe, a stage or prior that is none, or an optimizer that is not a factory.
+      ValueError: a weight, sigma, rate, tolerance or count out of range, or too few stages.
+
+    >>> from invert_jax import recipes
+    >>> check_recipe(dataclasses.replace(recipes.shallow(), sigma=0.0))
+    Traceback (most recent call last):
+    ValueError: sigma is 0.0; it must be a finite number greater than 0.
+    """
+    if not isinstance(recipe, Recipe):
+        raise TypeError(f"The recipe is {type(recipe).__name__}; give one from invert_jax.recipes.")
+    if not recipe.stages:
+        raise ValueError("The recipe has no stages; give one Stage(rate, num_steps) or more.")
+    for stage in recipe.stages:
+        if not isinstance(stage, Stage):
+            raise TypeError(f"A stage of the recipe is {stage!r}; give Stage(rate, num_steps).")
+        checks.require_positive(stage.rate, "A learning rate")
+        checks.require_count(stage.num_steps, "A stage's number of steps")
+        checks.require_non_negative(stage.prior_weight, "A stage's prior_weight")
+    for prior in recipe.priors:
+        _check_prior(prior)
+    if recipe.sigma is not None:
+        checks.require_positive(recipe.sigma, "sigma")
+    if len(recipe.stages) < recipe.parameterization.num_stages:
+        raise ValueError(
+            f"The recipe has {len(recipe.stages)} stages, but its parameterization shows the whole image only from "
+            f"stage {recipe.parameterization.num_stages} on; give at least as many."
+        )
+    if not callable(recipe.optimizer):
+        raise TypeError(
+            f"The optimizer is a finished {type(recipe.optimizer).__name__}; give the factory that takes the learning "
+            f"rate, such as optax.adam."
+        )
+    checks.require_non_negative(recipe.lambda_compactness, "lambda_compactness")
+    if recipe.tolerance is not None:
+        checks.require_non_negative(recipe.tolerance, "tolerance")
+    checks.require_count(recipe.patience, "patience")
+
+
+def _check_prior(prior):
+    if not isinstance(prior, Prior):
+        raise TypeError(f"A prior of the recipe is {prior!r}; give Prior(weight, function).")
+    checks.require_choice(prior.name, ("alpha_norm", "tv", "other"), "name of a prior")
+    if prior.weight is not None:
+        checks.require_non_negative(prior.weight, f"The weight of the prior {prior.name}")
+    if isinstance(prior.function, regularizers.AlphaNorm):
+        checks.require_positive(prior.function.alpha, "alpha")
+    elif isinstance(prior.function, regularizers.TotalVariation):
+        checks.require_positive(prior.function.beta, "beta")
+    if prior.weight is None and not isinstance(prior.function, regularizers.AlphaNorm):
+        raise ValueError(f"The prior {prior.name} has no weight; give a number: only AlphaNorm has a balancing rule.")
+
+
+class Energy(NamedTuple):
+    """Eq. 3, and eq. 7 of Singh & Namboodiri, with their terms: `total` is the sum of the others.
+
+    Attributes:
+      total: what the descent lowers.
+      loss: distance of the features from their target.
+      alpha_norm: weighted alpha-norm.
+      tv: weighted TV^beta.
+      other: weighted sum of the other priors.
+      compactness: weighted residual of the parameterization, over the norm of the target.
+    """
+
+    total: Any
+    loss: Any
+    alpha_norm: Any
+    tv: Any
+    other: Any
+    compactness: Any
+
+    __repr__ = short_repr
 
 
 @jax.tree_util.register_dataclass
-@dataclasses.dataclass(frozen=True, eq=False)
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
 class Preimage:
     """What an inversion found. Many restarts carry a leading axis `R` on every field.
 
@@ -155,15 +318,23 @@ class Preimage:
       image: `[H, W, C]`, intensity 0..255, not clipped.
       features: `[F...]`, the representation of `image`.
       error: relative error `|m (features - target)| / |m target|`, a scalar.
-      energy: `[T, 4]`: total, loss, alpha-norm term, TV term, each before the step of that row; the last one repeated
-        from where the descent stopped. The total also holds the compactness term of a parameterization that has one.
-      finite: whether image, features and every energy are finite; leave out a restart that is not.
-      evaluations: how often the gradient was evaluated before the descent stopped, int32: T without a tolerance.
+      energy: an `Energy` of `[T]`: row `t` is from before step `t + 1`; after the descent terminated its last row
+        repeats.
+      finite: whether image, features, error and every energy are finite; leave out a restart that is not.
+      evaluations: how often the gradient was evaluated before the descent terminated, int32: T without a tolerance.
     """
 
     image: jax.Array
     features: jax.Array
     error: jax.Array
-    energy: jax.Array
+    energy: Energy
     finite: jax.Array
     evaluations: jax.Array
+
+    __repr__ = short_repr
+
+    @property
+    def failed_at(self) -> np.ndarray:
+        """The first step whose energy is not finite; `evaluations` if only the result is not; -1 if all is finite."""
+        bad = ~np.isfinite(np.asarray(self.energy.total))
+        return np.where(bad.any(-1), bad.argmax(-1), np.where(self.finite, -1, self.evaluations)).astype(np.int32)

@@ -10,7 +10,6 @@ MEAN = np.array([104.0, 117.0, 123.0], np.float32)  # blue, green, red
 # Output channels of each of LAYERS.
 FULL = (96, 256, 384, 384, 256, 4096, 4096, 1000)
 NARROW = (4, 8, 6, 10, 8, 12, 14, 7)
-TINY = (4, 4, 4, 4, 4, 5, 6, 3)
 FOURS = (4,) * 8
 
 

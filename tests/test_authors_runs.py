@@ -17,13 +17,16 @@ import numpy as np
 import pytest
 
 import invert_jax as ij
+from invert_jax.types import Energy
+
+pytestmark = pytest.mark.slow
 
 GRAY_STAGES = ((4e-3, 50), (4e-4, 50), (4e-5, 50), (4e-6, 50))
 CNN_STAGES = ((4e-3, 10), (4e-4, 20), (4e-5, 10))
 
 
 class Limits(NamedTuple):
-    """What float32 rounding and, for HOG, ties leave between correct implementations."""
+    """The differences that float32 rounding and, for HOG, ties leave between correct implementations."""
 
     features: float
     energy: tuple[float, float]  # loss and TV, alpha-norm
@@ -74,7 +77,7 @@ class Run(NamedTuple):
 
     representation: ij.Representation
     recipe: ij.Recipe
-    objective: ij.objective.Objective
+    problem: ij.inversion.Problem
     target: np.ndarray
     picture: np.ndarray  # [H, W, C], 0..255
     x: dict[int, np.ndarray]  # centered, in gray levels [H, W, C]
@@ -101,8 +104,8 @@ def _recorded(name: str) -> Run:
     recipe = dataclasses.replace(recipe, sigma=float(golden["x0_sigma"]))
     x = {int(key[2:]): _image(golden[key]) for key in golden if key.startswith("x_") and key != "x_ref"}
     picture = _image(golden["x_ref"] + np.float32(128)) if name in GRAY else _image(golden["image"])
-    objective = ij.objective.make(representation, golden["y_ref"], recipe, image_shape=picture.shape)
-    return Run(representation, recipe, objective, golden["y_ref"], picture.astype(np.float32), x, golden)
+    problem, target = ij.inversion.make_problem(representation, golden["y_ref"], recipe, image_shape=picture.shape)
+    return Run(representation, recipe, problem, np.asarray(target), picture.astype(np.float32), x, golden)
 
 
 def _report(name: str, what: str, *pairs) -> None:
@@ -134,12 +137,12 @@ def test_features_of_the_picture(name):
 @pytest.mark.parametrize("name", ALL, scope="module")
 def test_energy_terms_at_every_recorded_image(name):
     run, limits = _recorded(name), LIMITS[name]
-    evaluate = jax.jit(ij.objective.evaluate)
+    evaluate = jax.jit(ij.inversion.energy)
     deviations = []
     for k, x in sorted(run.x.items()):
-        total, terms = evaluate(run.objective, x / np.float32(run.golden["x0_sigma"]))
-        assert total == terms[0]
-        found = np.asarray(terms, np.float64)[[1, 3, 2, 0]]  # the recorded order: loss, TV, alpha, total
+        terms = evaluate(run.problem, run.target, x / np.float32(run.golden["x0_sigma"]), 0)
+        assert terms.other == terms.compactness == 0
+        found = np.array([terms.loss, terms.tv, terms.alpha_norm, terms.total], np.float64)  # the recorded order
         deviations.append(np.abs(found / run.golden["energy"][:, k] - 1))
     loss, tv, alpha, total = np.max(deviations, axis=0)
     sharp, loose = limits.energy
@@ -179,21 +182,22 @@ def test_one_step_from_recorded_images(name):
             momentum = np.zeros_like(run.x[0])
         elif rates[k] == rates[k - 1]:
             momentum = run.x[k] - run.x[k - 1]
-        else:  # a new stage must forget whatever momentum the last one leaves behind
+        else:  # a new stage must drop whatever momentum the last one leaves behind
             momentum = run.x[10] - run.x[9]
         optimizer_state = ij.optimizers.MomentumState(
-            jnp.int32(k), jnp.asarray(momentum / sigma), jnp.float32(rates[k - 1] if k else 0)
+            jnp.asarray(momentum / sigma), jnp.float32(rates[k - 1] if k else 0)
         )
-        stage, began = np.sum(rates[1 : k + 1] != rates[:k]), np.flatnonzero(rates == rates[k])[0]
         start = ij.inversion.State(
-            jnp.asarray(run.x[k] / sigma),
-            optimizer_state,
+            run.target,
+            z=jnp.asarray(run.x[k] / sigma),
+            optimizer_state=optimizer_state,
             step=jnp.int32(k),
-            energy=jnp.zeros((len(rates), 4)),
-            stage=jnp.int32(stage),
-            began=jnp.int32(began),
+            energy=Energy(*[jnp.zeros(len(rates))] * len(Energy._fields)),
+            stage=jnp.int32(np.sum(rates[1 : k + 1] != rates[:k])),
+            stage_start=jnp.int32(np.flatnonzero(rates == rates[k])[0]),
+            key=jax.random.key(0),
         )
-        after = step(run.objective, run.recipe, start)
+        after = step(run.problem, start)
         found = np.asarray(after.z, np.float64) * float(run.golden["x0_sigma"])
         length = np.linalg.norm((run.x[k + 1] - run.x[k]).astype(np.float64))
         error = float(np.linalg.norm(found - run.x[k + 1]) / length)
@@ -210,8 +214,9 @@ def test_whole_run(name):
     preimage = invert(jax.random.key(0), run.representation, run.target, run.recipe, initial_image=start)
     assert bool(preimage.finite)
     recorded = run.golden["energy"][3].astype(np.float64)
-    assert preimage.energy.shape == (len(recorded), 4)
-    deviation = np.abs(np.asarray(preimage.energy, np.float64)[:, 0] / recorded - 1)
+    total = np.asarray(preimage.energy.total, np.float64)
+    assert total.shape == recorded.shape
+    deviation = np.abs(total / recorded - 1)
     measured = {k: float(np.max(deviation[: k + 1])) for k in limits.run}
     for k, limit in limits.run.items():
         _report(name, f"total energy up to iteration {k}", (measured[k], limit))

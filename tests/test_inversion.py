@@ -1,233 +1,522 @@
-"""One restart: against the descent on eq. 3 written out in NumPy, with other optimizers, and where it fails."""
+"""One descent: eq. 3 by loops, descents written out in NumPy, stages, the stopping rule, failures, JAX's transforms."""
 
 import dataclasses
 import functools
+import math
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from problems import (
-    IDENTITY,
-    PLAIN,
-    RECIPE,
-    SHAPE,
-    SIGMA,
-    descend,
-    linear_problem,
-    linear_representation,
-    noise_start,
-    terms_and_gradient,
-)
+from oracles import differences, priors
+from oracles import pyramid as oracle
 
 import invert_jax as ij
+from invert_jax import inversion
+from invert_jax.regularizers import TotalVariation
+from invert_jax.types import Prior, Stage
+
+RNG = np.random.default_rng(0)
 
 
-def test_agrees_with_eq_3_written_out(key):
-    weights, center, target = linear_problem()
-    found = ij.invert(key, linear_representation(weights, center), target, RECIPE, image_shape=SHAPE)
-    image, error, energy = descend(noise_start(key), weights, center, target)
-    np.testing.assert_allclose(found.energy, energy, rtol=1e-4)
+def rows(energy):
+    """The terms total, loss, alpha-norm, TV, other, compactness in the last axis, in float64."""
+    return np.stack([np.asarray(term, np.float64) for term in energy], -1)
+
+
+def identity(params, image):
+    return image
+
+
+def scaled(params, image):
+    return params * image
+
+
+IDENTITY = ij.from_function(identity)
+
+
+# --- the energy against loops over pixels ---
+
+COLORS = (5, 4, 3)
+IMAGE, GOAL = RNG.uniform(0, 255, (2, *COLORS)).astype(np.float32)
+MIX = RNG.normal(size=(3, 2)).astype(np.float32) / 255
+COLOR_CENTER = np.array([120.0, 110.0, 100.0], np.float32)
+IMAGE_CENTER = RNG.uniform(90, 130, COLORS).astype(np.float32)
+COLOR_SIGMA = 68.92116477 * math.sqrt(5 * 4 * 3)
+MASK = RNG.random((5, 4, 2)) < 0.5
+
+
+def mix_colors(mix, image):
+    mixed = jnp.einsum("hwc,cd->hwd", image, mix, precision="highest")
+    return mixed + mixed**2
+
+
+def mix_colors_in_numpy(image):
+    mixed = np.einsum("hwc,cd->hwd", np.asarray(image, np.float64), MIX.astype(np.float64))
+    return mixed + mixed**2
+
+
+MIXED_TARGET = mix_colors_in_numpy(GOAL).astype(np.float32)
+ENERGY = jax.jit(inversion.energy)
+
+
+def color_problem(recipe, *, center=COLOR_CENTER, mask=None):
+    phi = ij.from_function(mix_colors, jnp.asarray(MIX), center=center)
+    return inversion.make_problem(phi, MIXED_TARGET, recipe, image_shape=COLORS, mask=mask)
+
+
+@pytest.mark.parametrize(
+    ("options", "center", "mask"),
+    [
+        ({}, COLOR_CENTER, None),
+        ({}, IMAGE_CENTER, MASK),
+        ({"beta": 1.0, "lambda_tv": 0.05}, 110.0, MASK),
+        ({"alpha": 3.0, "beta": 1.5, "lambda_alpha": 0.2}, COLOR_CENTER, None),
+        ({"lambda_tv": 0.0, "lambda_alpha": 0.0}, COLOR_CENTER, MASK),
+    ],
+    ids=["paper", "masked", "beta 1", "alpha 3", "no priors"],
+)
+def test_energy_and_gradient_are_eq_3_by_loops(options, center, mask):
+    problem, target = color_problem(ij.recipes.mahendran_vedaldi(**options), center=center, mask=mask)
+    weights = {"alpha": 6.0, "beta": 2.0, "lambda_tv": 5.0, "lambda_alpha": 4e-10 * COLOR_SIGMA**4} | options
+    np.testing.assert_array_equal(problem.center, np.broadcast_to(center, COLORS))
+
+    def by_loops(x):
+        return priors.energy(
+            mix_colors_in_numpy, MIXED_TARGET, x, center=center, sigma=COLOR_SIGMA, mask=mask, **weights
+        )
+
+    x = (IMAGE - center) / COLOR_SIGMA
+
+    @jax.jit
+    @functools.partial(jax.value_and_grad, has_aux=True)
+    def energy(z):
+        terms = inversion.energy(problem, target, z, 0)
+        return terms.total, terms
+
+    (_, terms), gradient = energy(x.astype(np.float32))
+    np.testing.assert_allclose(rows(terms), [*by_loops(x), 0, 0], rtol=1e-4, atol=1e-7)
+    expected = differences.gradient(lambda x: by_loops(x)[0], x, step=1e-5)
+    np.testing.assert_allclose(gradient, expected, rtol=0, atol=1e-3 * np.abs(expected).max())
+
+
+def mean_square(x):
+    return jnp.mean(x**2)
+
+
+def first_pixel(x):
+    return x[0, 0, 0]
+
+
+def test_priors_of_any_function_are_added_with_the_weight_of_the_stage():
+    recipe = dataclasses.replace(
+        ij.recipes.mahendran_vedaldi(),
+        priors=(Prior(0.7, mean_square), Prior(0.3, TotalVariation(1.0), "tv"), Prior(2, first_pixel)),
+        stages=(Stage(1.0, 1, 0.5), Stage(1.0, 1, 3.0)),
+    )
+    problem, target = color_problem(recipe)
+    x = (IMAGE - COLOR_CENTER) / COLOR_SIGMA
+    for stage, factor in enumerate((0.5, 3.0)):
+        total, loss, alpha_norm, tv, other, compactness = rows(ENERGY(problem, target, x, stage))
+        assert tv == pytest.approx(factor * 0.3 * priors.total_variation(x, 1), rel=1e-4)
+        assert other == pytest.approx(factor * (0.7 * np.mean(x**2) + 2 * x[0, 0, 0]), rel=1e-4)
+        assert total == pytest.approx(loss + tv + other, rel=1e-5) and alpha_norm == compactness == 0
+
+
+def test_given_numbers_precede_the_rules():
+    for lambda_alpha, expected in ((7.0, 7.0), (None, 4e-10 * 100**4)):
+        recipe = ij.recipes.mahendran_vedaldi(lambda_tv=3, lambda_alpha=lambda_alpha)
+        resolved = color_problem(dataclasses.replace(recipe, sigma=100.0))[0].recipe
+        found = float(resolved.sigma), float(resolved.weight("alpha_norm")), float(resolved.weight("tv"))
+        assert found == pytest.approx((100, expected, 3), rel=1e-5)
+
+
+def test_no_recipe_is_the_default_one():
+    default, shallow = (color_problem(recipe)[0].recipe for recipe in (None, ij.recipes.shallow()))
+    assert jax.tree.structure(default) == jax.tree.structure(shallow)
+    assert jax.tree.leaves(default) == jax.tree.leaves(shallow)
+
+
+@pytest.mark.parametrize("center", [np.zeros(2), np.zeros((5, 3, 3)), np.zeros((4, 3))])
+def test_centers_that_do_not_fit_are_refused(center):
+    with pytest.raises(ValueError, match="center"):
+        color_problem(ij.recipes.mahendran_vedaldi(), center=center)
+
+
+# --- descents written out in NumPy ---
+
+SHAPE = (4, 5, 2)
+SIZE = math.prod(SHAPE)
+SIGMA = 68.92116477 * math.sqrt(SIZE)
+STAGES = ((0.2, 7), (0.05, 5))
+RECIPE = ij.recipes.mahendran_vedaldi(lambda_tv=0.02, lambda_alpha=0.3, stages=STAGES)
+PLAIN = ij.recipes.mahendran_vedaldi(lambda_tv=0.0, lambda_alpha=0.0, stages=((0.5, 1),))
+WEIGHTS = RNG.normal(size=(12, SIZE)) / math.sqrt(SIZE)
+CENTER = np.array([100.0, 140.0])
+TARGET = WEIGHTS @ RNG.uniform(0, 255, SIZE)
+START = RNG.uniform(0, 255, SHAPE)
+
+
+def linear(weights, image):
+    return weights @ image.ravel()
+
+
+def linear_representation(weights=WEIGHTS, center=CENTER):
+    return ij.from_function(linear, jnp.asarray(weights, jnp.float32), center=center)
+
+
+def invert(key, recipe=RECIPE, **options):
+    return ij.invert(key, linear_representation(), TARGET, recipe, image_shape=SHAPE, **options)
+
+
+def noise_start(key):
+    noise = np.asarray(jax.random.normal(key, SHAPE), np.float64)
+    return noise / np.sqrt(np.sum(noise**2))
+
+
+def terms_and_gradient(x, lambda_alpha=0.3, lambda_tv=0.02, weights=WEIGHTS, target=TARGET):
+    """Eq. 3 with alpha = 6, beta = 2 at `x`: total, loss, alpha-norm and TV, and the gradient, in float64."""
+    residual = weights @ (CENTER + SIGMA * x).ravel() - target
+    scale = np.sum(target**2)
+    down, right = np.diff(x, axis=0), np.diff(x, axis=1)
+    terms = np.sum(residual**2) / scale, lambda_alpha * np.sum(x**6), lambda_tv * (np.sum(down**2) + np.sum(right**2))
+    gradient = (2 * SIGMA / scale * weights.T @ residual).reshape(x.shape) + 6 * lambda_alpha * x**5
+    gradient[1:] += 2 * lambda_tv * down
+    gradient[:-1] -= 2 * lambda_tv * down
+    gradient[:, 1:] += 2 * lambda_tv * right
+    gradient[:, :-1] -= 2 * lambda_tv * right
+    return np.array([sum(terms), *terms]), gradient
+
+
+def descend(x, *, stages=STAGES, **options):
+    """Momentum 0.9, zeroed between the stages: final image, relative error, energies `[T, 4]`."""
+    energy = []
+    for rate, num_steps in stages:
+        momentum = np.zeros_like(x)
+        for _ in range(num_steps):
+            terms, gradient = terms_and_gradient(x, **options)
+            momentum = 0.9 * momentum - rate * gradient
+            x = x + momentum
+            energy.append(terms)
+    image = CENTER + SIGMA * x
+    target = options.get("target", TARGET)
+    error = np.linalg.norm(options.get("weights", WEIGHTS) @ image.ravel() - target) / np.linalg.norm(target)
+    return image, error, np.array(energy)
+
+
+def require_descent(found, image, error, energy):
+    np.testing.assert_allclose(rows(found.energy)[:, :4], energy, rtol=1e-4)
     np.testing.assert_allclose(found.image, image, rtol=1e-5, atol=1e-3)
-    np.testing.assert_allclose(found.features, weights @ image.ravel(), rtol=1e-5, atol=1e-3)
+    np.testing.assert_allclose(found.features, WEIGHTS @ image.ravel(), rtol=1e-5, atol=1e-3)
     np.testing.assert_allclose(found.error, error, rtol=1e-4)
-    assert bool(found.finite)
+    assert bool(found.finite) and int(found.evaluations) == len(energy)
+
+
+@pytest.mark.parametrize("lambda_alpha", [0.3, None])
+def test_descent_agrees_with_numpy(key, lambda_alpha):
+    weight = 4e-10 * SIGMA**4 if lambda_alpha is None else lambda_alpha  # None: the balancing rule of section 2
+    image, error, energy = descend(noise_start(key), lambda_alpha=weight)
+    require_descent(invert(key, RECIPE.reweight(alpha_norm=lambda_alpha)), image, error, energy)
     assert energy[-1, 0] < energy[0, 0] / 5 and np.all(energy[:, 1:] > 1e-4), "every term should matter"
 
 
-def test_the_balancing_rule_is_the_default(key):
-    # Section 2: lambda_alpha = sigma^alpha / (H W C B^alpha), which the authors' constants make 4e-10 sigma^4.
-    weights, center, target = linear_problem()
-    recipe = dataclasses.replace(RECIPE, lambda_alpha=None)
-    found = ij.invert(key, linear_representation(weights, center), target, recipe, image_shape=SHAPE)
-    image, _, energy = descend(noise_start(key), weights, center, target, lambda_alpha=4e-10 * SIGMA**4)
-    np.testing.assert_allclose(found.energy, energy, rtol=1e-4)
-    np.testing.assert_allclose(found.image, image, rtol=1e-5, atol=1e-3)
-    assert np.all(energy[0, 2] > 10 * descend(noise_start(key), weights, center, target)[2][0, 2]), "it should matter"
+def test_descent_from_an_initial_image_agrees_with_numpy():
+    expected = descend((START - CENTER) / SIGMA)
+    for seed in (0, 7):
+        require_descent(invert(jax.random.key(seed), initial_image=START), *expected)
 
 
-def test_energy_rows_are_from_before_each_step(key):
-    weights, center, target = linear_problem()
-    representation = linear_representation(weights, center)
-    found = ij.invert(key, representation, target, RECIPE, image_shape=SHAPE)
-    eq3 = ij.objective.make(representation, target, RECIPE, image_shape=SHAPE)
-    state, expected = ij.inversion.init(key, eq3, RECIPE), []
-    step, evaluate = jax.jit(ij.inversion.step), jax.jit(ij.objective.evaluate)
-    for _ in range(RECIPE.num_steps):
-        total, terms = evaluate(eq3, state.z)
-        assert total == terms[0]
-        expected.append(terms)
-        state = step(eq3, RECIPE, state)
-    np.testing.assert_allclose(found.energy, jnp.stack(expected), rtol=1e-4)
-    np.testing.assert_allclose(found.energy[:, 0], np.sum(found.energy[:, 1:], axis=1), rtol=1e-6)
-    assert int(state.step) == RECIPE.num_steps == len(found.energy)
+def test_energy_is_recorded_before_each_step_and_run_resumes(key):
+    problem, target = inversion.make_problem(linear_representation(), TARGET, RECIPE, image_shape=SHAPE)
+    state = start = inversion.init(key, problem, target)
+    step, run = jax.jit(inversion.step), jax.jit(inversion.run)
+    for t in range(RECIPE.num_steps):
+        expected = ENERGY(problem, target, state.z, state.stage)
+        state = step(problem, state)
+        np.testing.assert_allclose(rows(state.energy)[t], rows(expected), rtol=1e-5)
+        assert int(state.step) == t + 1 and np.all(rows(state.energy)[t + 1 :] == 0)
+    assert int(state.stage) == len(STAGES)
+    frozen = step(problem, state)
+    halfway = run(problem, start, stop=5)
+    assert int(halfway.step) == 5
+    pairs = (frozen, state), (run(problem, halfway, stop=12), run(problem, start, stop=12))
+    for a, b in pairs:
+        jax.tree.map(np.testing.assert_array_equal, a._replace(key=0), b._replace(key=0))
 
 
-def test_run_stops_where_it_is_told_and_goes_on_from_there(key):
-    weights, center, target = linear_problem()
-    eq3 = ij.objective.make(linear_representation(weights, center), target, RECIPE, image_shape=SHAPE)
-    run = jax.jit(ij.inversion.run)
-    start = ij.inversion.init(key, eq3, RECIPE)
-    halfway = run(eq3, RECIPE, start, stop=5)
-    assert int(halfway.step) == 5 and np.all(halfway.energy[:5, 0] > 0) and np.all(halfway.energy[5:] == 0)
-    in_two, at_once = run(eq3, RECIPE, halfway, stop=12), run(eq3, RECIPE, start, stop=12)
-    for a, b in zip(jax.tree.leaves(in_two), jax.tree.leaves(at_once), strict=True):
-        np.testing.assert_array_equal(a, b)
+@pytest.mark.parametrize("factors", [(1.0, 1.0, 1.0), (2.0, 0.0, 0.5)])
+def test_stages_have_rates_and_prior_weights(key, factors):
+    stages = tuple(map(Stage, (0.3, 0.1, 0.3), (2, 1, 2), factors))
+    found = invert(key, dataclasses.replace(RECIPE, optimizer=optax.sgd, stages=stages))
+    x, energy = noise_start(key), []
+    for rate, factor in zip((0.3, 0.3, 0.1, 0.3, 0.3), np.repeat(factors, (2, 1, 2)), strict=True):
+        terms, gradient = terms_and_gradient(x, 0.3 * factor, 0.02 * factor)
+        energy.append(terms)
+        x = x - rate * gradient
+    np.testing.assert_allclose(rows(found.energy)[:, :4], energy, rtol=1e-4)
+    np.testing.assert_allclose(found.image, CENTER + SIGMA * x, rtol=1e-5, atol=1e-3)
 
 
-def test_starts_at_the_initial_image(key):
-    weights, center, target = linear_problem()
-    image = np.random.default_rng(1).uniform(0, 255, SHAPE)
-    representation = linear_representation(weights, center)
-    expected, _, energy = descend((image - center) / SIGMA, weights, center, target)
-    for one in (key, jax.random.key(7)):
-        found = ij.invert(one, representation, target, RECIPE, image_shape=SHAPE, initial_image=image)
-        np.testing.assert_allclose(found.energy[0], energy[0], rtol=1e-4)
-        np.testing.assert_allclose(found.image, expected, rtol=1e-5, atol=1e-3)
-
-
-def test_no_step_to_speak_of_returns_the_initial_image(key):
-    image = np.random.default_rng(1).uniform(0, 255, SHAPE)
-    recipe = dataclasses.replace(PLAIN, rates=(1e-30,))
-    found = ij.invert(key, IDENTITY, image, recipe, image_shape=SHAPE, initial_image=image)
-    np.testing.assert_allclose(found.image, image, rtol=1e-6)
-    np.testing.assert_allclose(found.energy[0, 1], 0, atol=1e-12)
-    assert found.error < 1e-6
-
-
-def test_noise_starts_have_unit_norm_and_depend_on_the_key():
-    weights, center, target = linear_problem()
-    eq3 = ij.objective.make(linear_representation(weights, center), target, RECIPE, image_shape=SHAPE)
-    starts = [np.asarray(ij.inversion.init(jax.random.key(seed), eq3, RECIPE).z) for seed in (0, 0, 1)]
-    for start in starts:
-        np.testing.assert_allclose(np.linalg.norm(start), 1, rtol=1e-6)
-    np.testing.assert_array_equal(starts[0], starts[1])
-    assert np.max(np.abs(starts[0] - starts[2])) > 0.05
-
-
-def test_any_optax_optimizer_serves(key):
-    weights, center, target = linear_problem()
+def test_adam_agrees_with_numpy(key):
     rate = 0.03
-    recipe = dataclasses.replace(RECIPE, optimizer=optax.adam, rates=(rate, rate))
-    found = ij.invert(key, linear_representation(weights, center), target, recipe, image_shape=SHAPE)
+    found = invert(key, dataclasses.replace(RECIPE, optimizer=optax.adam, stages=(Stage(rate, 7), Stage(rate, 5))))
     x, m, v, energy = noise_start(key), 0.0, 0.0, []
     for t in range(1, 13):
-        terms, gradient = terms_and_gradient(x, weights, center, target, 0.3, 0.02)
+        terms, gradient = terms_and_gradient(x)
         energy.append(terms)
         m, v = 0.9 * m + 0.1 * gradient, 0.999 * v + 0.001 * gradient**2
         x = x - rate * (m / (1 - 0.9**t)) / (np.sqrt(v / (1 - 0.999**t)) + 1e-8)
-    np.testing.assert_allclose(found.energy, energy, rtol=1e-3)
-    np.testing.assert_allclose(found.image, center + SIGMA * x, rtol=1e-4, atol=2e-2)
+    np.testing.assert_allclose(rows(found.energy)[:, :4], energy, rtol=1e-3)
+    np.testing.assert_allclose(found.image, CENTER + SIGMA * x, rtol=1e-4, atol=2e-2)
 
 
-def test_optax_optimizers_follow_the_stages(key):
-    weights, center, target = linear_problem()
-    recipe = dataclasses.replace(RECIPE, optimizer=optax.sgd)
-    found = ij.invert(key, linear_representation(weights, center), target, recipe, image_shape=SHAPE)
-    x = noise_start(key)
-    for rate in 7 * [0.2] + 5 * [0.05]:
-        x = x - rate * terms_and_gradient(x, weights, center, target, 0.3, 0.02)[1]
-    np.testing.assert_allclose(found.image, center + SIGMA * x, rtol=1e-5, atol=1e-3)
-
-
-def test_a_line_search_optimizer_gets_what_it_asks_for(key):
-    hogb = ij.hog(binning="bilinear")
-    target = hogb(ij.example_image("chelsea", size=32, gray=True))
-    recipe = dataclasses.replace(ij.recipes.mahendran_vedaldi(stages=((1.0, 8),)), optimizer=_lbfgs)
-    found = ij.invert(key, hogb, target, recipe, image_shape=(32, 32, 1))
-    assert found.finite and found.energy[-1, 0] < 0.1 * found.energy[0, 0]
-
-
-def _lbfgs(learning_rate):
-    del learning_rate  # the line search finds its own
+def lbfgs(learning_rate):
+    del learning_rate  # the line search chooses the step
     return optax.lbfgs()
 
 
-def _third(x, center, sigma):
-    del center, sigma
-    return x / 3
+@pytest.mark.slow
+def test_line_searches_get_the_value_and_the_function(key):
+    found = invert(key, dataclasses.replace(RECIPE, optimizer=lbfgs, stages=(Stage(1.0, 8),)))
+    assert found.finite and found.energy.total[-1] < 0.1 * found.energy.total[0]
 
 
-def _times_three(z, center, sigma, stage):
-    del center, sigma, stage
-    return 3 * z
+def test_activation_of_chosen_neurons_alone_is_raised(key, rng):
+    mask, target = np.arange(SIZE).reshape(SHAPE) % 7 == 3, rng.uniform(20, 230, SHAPE)
+    recipe = dataclasses.replace(PLAIN, loss=ij.losses.activation)
+    found = ij.invert(key, IDENTITY, target, recipe, image_shape=SHAPE, mask=mask, initial_image=START)
+    scale = np.sum(np.abs(target[mask]))
+    np.testing.assert_allclose(found.energy.loss, [-np.sum(START[mask]) / scale], rtol=1e-5)
+    np.testing.assert_allclose((found.image - START) / SIGMA, 0.5 * SIGMA / scale * mask, rtol=1e-3, atol=1e-6)
 
 
-def test_the_variable_is_spelled_by_the_parameterization(key):
-    # With x = 3 z, a step of z by -rate dE/dz moves x by -9 rate dE/dx.
-    spelling = dataclasses.replace(
-        PLAIN, parameterization=ij.parameterizations.pixels._replace(encode=_third, decode=_times_three)
+def test_masked_neurons_do_not_matter(key, rng):
+    target, mask = rng.uniform(20, 230, SHAPE), rng.random(SHAPE) < 0.4
+    recipe = dataclasses.replace(PLAIN, stages=(Stage(0.5, 6),))
+    found, other = (
+        ij.invert(key, IDENTITY, goal, recipe, image_shape=SHAPE, mask=mask, initial_image=START)
+        for goal in (target, np.where(mask, target, 1e4))
     )
-    image = np.random.default_rng(1).uniform(0, 255, SHAPE)
-    run = functools.partial(ij.invert, key, IDENTITY, 255 - image, image_shape=SHAPE, initial_image=image)
-    plain, spelled = run(PLAIN), run(spelling)
-    np.testing.assert_allclose(spelled.energy[0], plain.energy[0], rtol=1e-5)
-    np.testing.assert_allclose(spelled.image - image, 9 * (plain.image - image), rtol=1e-3, atol=1e-2)
+    jax.tree.map(np.testing.assert_array_equal, found, other)
+    np.testing.assert_allclose(found.image[~mask], START[~mask], atol=1e-3)
+    error = np.linalg.norm((found.image - target)[mask]) / np.linalg.norm(target[mask])
+    np.testing.assert_allclose(found.error, error, rtol=1e-4)
+    assert found.error < np.sqrt(found.energy.loss[0])
+
+
+def test_zero_target_is_approached_without_a_division_by_zero(key):
+    recipe = dataclasses.replace(PLAIN, stages=(Stage(0.1 / SIGMA**2, 100),))
+    found = ij.invert(key, IDENTITY, np.zeros(SHAPE), recipe, image_shape=SHAPE, initial_image=START)
+    np.testing.assert_allclose(found.energy.loss[0], np.sum(START**2), rtol=1e-5)
+    np.testing.assert_allclose(found.error, np.linalg.norm(found.image), rtol=1e-5)
+    assert bool(found.finite) and found.error < 0.05 * np.linalg.norm(START)
+
+
+@pytest.mark.slow
+def test_flat_image_at_the_target_does_not_move(key):
+    hog, flat = ij.hog(binning="bilinear"), np.full((16, 16, 1), 128, np.float32)
+    recipe = ij.recipes.mahendran_vedaldi(stages=((4e-3, 5),), beta=1.0)
+    found = ij.invert(key, hog, hog(flat), recipe, image_shape=flat.shape, initial_image=flat)
+    np.testing.assert_allclose(found.image, flat, atol=1e-3)
+    assert bool(found.finite) and np.all(rows(found.energy) == 0) and found.error == 0
+
+
+def shift_image(key, image):
+    return jnp.roll(image, jax.random.randint(key, (), 0, image.shape[0]), axis=0)
+
+
+def test_transform_has_a_key_for_every_step_and_spares_priors_and_results(key):
+    recipe = dataclasses.replace(RECIPE, transform=shift_image, optimizer=optax.sgd)
+    found = invert(key, recipe)
+    x, energy, shifts = noise_start(key), [], []
+    for t, rate in enumerate(7 * [0.2] + 5 * [0.05]):
+        shifts.append(int(jax.random.randint(jax.random.fold_in(jax.random.fold_in(key, 1), t), (), 0, SHAPE[0])))
+        shifted = np.roll(WEIGHTS.reshape(-1, *SHAPE), -shifts[-1], axis=1).reshape(WEIGHTS.shape)
+        terms, gradient = terms_and_gradient(x, weights=shifted)  # shifting weights back shifts the image alone
+        energy.append(terms)
+        x = x - rate * gradient
+    assert len(set(shifts)) > 2
+    np.testing.assert_allclose(rows(found.energy)[:, :4], energy, rtol=1e-4)
+    np.testing.assert_allclose(found.image, CENTER + SIGMA * x, rtol=1e-5, atol=1e-3)
+    np.testing.assert_allclose(found.features, WEIGHTS @ np.asarray(found.image).ravel(), rtol=1e-4, atol=1e-3)
 
 
 # --- failure is data ---
 
 
-def test_a_descent_that_diverges_is_flagged_not_raised(key):
-    weights, center, target = linear_problem()
-    recipe = dataclasses.replace(RECIPE, rates=(1e12, 1e12))
-    found = ij.invert(key, linear_representation(weights, center), target, recipe, image_shape=SHAPE)
-    assert not bool(found.finite)
-    assert not np.all(np.isfinite(found.energy))
-    assert np.all(np.isfinite(found.energy[0]))
-
-
-def _infinite(features, target, mask):
-    return jnp.inf + jnp.sum(0 * features)
-
-
-def _infinite_below_zero(params, image):
-    return jnp.where(image > 0, image, jnp.inf)
-
-
-@pytest.mark.parametrize("what", ["energy", "features"])
-def test_any_non_finite_part_is_flagged(what, key):
-    image = np.ones(SHAPE)
-    if what == "energy":
-        representation, recipe = IDENTITY, dataclasses.replace(PLAIN, loss=_infinite)
-    else:
-        # One step down from 1 leaves the image finite, and below 0, where the features are not.
-        representation = ij.from_function(_infinite_below_zero)
-        recipe = dataclasses.replace(PLAIN, loss=_sum, rates=(2 / SIGMA**2,))
-    found = ij.invert(key, representation, image, recipe, image_shape=SHAPE, initial_image=image)
-    finite = {field: bool(np.all(np.isfinite(getattr(found, field)))) for field in ("image", "features", "energy")}
-    assert finite == {"image": True, "features": what != "features", "energy": what != "energy"}
-    assert not bool(found.finite)
-
-
-def _sum(features, target, mask):
+def total(features, target, mask):
     return jnp.sum(features)
 
 
-def _trap(params, image):
-    """The image, but not a number once its first pixel is over 1e6."""
-    return jnp.where(image[0, 0, 0] > 1e6, jnp.nan, image)
+def infinite_below_zero(params, image):
+    return jnp.where(image > 0, image, jnp.inf)
 
 
-def test_other_restarts_do_not_notice_one_that_diverges():
-    # Where the first pixel starts above the center it is driven up and out by a loss without a floor.
-    recipe = dataclasses.replace(
-        PLAIN, loss=_flight, rates=(1e3,), steps=(4,), parameterization=ij.parameterizations.pixels
-    )
-    target = np.ones(SHAPE)
-    trapped = ij.sample(
-        jax.random.key(3), ij.from_function(_trap), target, recipe, image_shape=SHAPE, num_restarts=8, chunk_size=8
-    )
-    free = ij.sample(jax.random.key(3), IDENTITY, target, recipe, image_shape=SHAPE, num_restarts=8, chunk_size=8)
-    starts = np.array([jax.random.normal(jax.random.fold_in(jax.random.key(3), r), SHAPE)[0, 0, 0] for r in range(8)])
-    np.testing.assert_array_equal(trapped.finite, starts < 0)
-    assert 0 < np.sum(trapped.finite) < 8 and np.all(free.finite)
-    for field in ("image", "features", "error", "energy"):
-        survivors, expected = getattr(trapped, field)[trapped.finite], getattr(free, field)[trapped.finite]
-        assert np.all(np.isfinite(survivors))
-        np.testing.assert_allclose(survivors, expected, rtol=1e-5, err_msg=field)
+def test_features_that_are_not_finite_at_the_end_are_flagged(key):
+    # One step down from 1 leaves the image finite, and below 0, where the features are not.
+    recipe = dataclasses.replace(PLAIN, loss=total, stages=(Stage(2 / SIGMA**2, 1),))
+    phi, image = ij.from_function(infinite_below_zero), np.ones(SHAPE)
+    found = ij.invert(key, phi, image, recipe, image_shape=SHAPE, initial_image=image)
+    assert np.all(np.isfinite(found.image)) and np.all(np.isfinite(rows(found.energy))) and not bool(found.finite)
 
 
-def _flight(features, target, mask):
-    return -features[0, 0, 0] * jnp.sign(features[0, 0, 0])
+# --- coarse to fine: eq. 7, and stages that end when they have converged ---
+
+PHOTOGRAPH = ij.example_image("coffee", size=24)
+NUM_LEVELS = 3
+PHI = ij.from_function(scaled, jnp.linspace(0.5, 2, 24)[:, None, None], center=np.float32([90.0, 100.0, 110.0]))
+PHI_0 = PHI(PHOTOGRAPH)
+PYRAMID = ij.recipes.laplacian_pyramid(
+    num_levels=NUM_LEVELS,
+    lambda_compactness=0.1,
+    coarse_stage=(0.1, 40),
+    lambda_tv=0.1,
+    lambda_alpha=0.2,
+    fine_stages=((0.1, 60, 0.3), (0.01, 60, 0.0)),
+    tolerance=0.02,
+    patience=5,
+)
+STOPPING = ij.recipes.mahendran_vedaldi(lambda_tv=1e-4, lambda_alpha=0.0, stages=((0.3, 30), (0.03, 30)))
+STOPPING = dataclasses.replace(STOPPING, tolerance=0.05, patience=4)
+invert_photograph = functools.partial(ij.invert, image_shape=PHOTOGRAPH.shape)
+
+
+def test_energy_of_the_pyramid_is_eq_7_and_images_are_coarse_first(key):
+    """Distance and weighted compactness, over the target's norm, and the priors, of the image that a stage shows."""
+    recipe = dataclasses.replace(PYRAMID, tolerance=None)
+    problem, target = inversion.make_problem(PHI, PHI_0, recipe, image_shape=PHOTOGRAPH.shape)
+    step, roughness = jax.jit(inversion.step), {}
+    state = inversion.init(key, problem, target)
+    center, sigma = np.float64([90, 100, 110]), 68.92116477 * math.sqrt(24 * 24 * 3)
+    phi_0, norm = np.asarray(PHI_0, np.float64), np.linalg.norm(np.asarray(PHI_0, np.float64))
+    for t in range(3 * 40):
+        z, stage = np.asarray(state.z, np.float64), int(state.stage)
+        state = step(problem, state)
+        if t % 40 not in (0, 17, 39):
+            continue
+        assert stage == t // 40
+        whole = 255 / (1 + np.exp(-z)) - 127.5
+        shown = oracle.switched(whole, (np.arange(NUM_LEVELS) >= NUM_LEVELS - 1 - stage).astype(float))
+        loss = np.linalg.norm(np.asarray(PHI.params, np.float64) * (127.5 + shown) - phi_0) / norm
+        x, factor = (127.5 + shown - center) / sigma, (1, 1, 0.3)[stage]
+        terms = loss, factor * 0.2 * np.sum(x**6), factor * 0.1 * np.sum(np.diff(x, axis=0) ** 2)
+        terms = (*terms[:2], terms[2] + factor * 0.1 * np.sum(np.diff(x, axis=1) ** 2), 0)
+        compactness = 0.1 * np.linalg.norm(whole - shown) / norm
+        expected = [sum(terms) + compactness, *terms, compactness]
+        np.testing.assert_allclose(rows(state.energy)[t], expected, rtol=1e-4, atol=1e-9)
+        assert stage == NUM_LEVELS - 1 or compactness > 1e-5
+        roughness[t] = [np.abs(level).mean() for level in oracle.decompose(shown, NUM_LEVELS)]
+    assert roughness[39][0] < 0.2 * roughness[119][0]  # the finest level waits for its stage
+    assert roughness[39][1] < 0.7 * roughness[79][1]  # and so does the next
+    np.testing.assert_allclose(state.energy.total, sum(state.energy[1:]), rtol=1e-5)
+
+
+def lengths_of_stages(energy, recipe):
+    """How many steps each stage makes, by the rule in words, from the energies."""
+    lengths, start = [], 0
+    for stage in recipe.stages:
+        length = stage.num_steps
+        for made in range(2 * recipe.patience, stage.num_steps):
+            before, after = np.split(energy[start + made - 2 * recipe.patience : start + made], 2)
+            if before.mean() - after.mean() <= recipe.tolerance * before.mean():
+                length = made
+                break
+        lengths.append(length)
+        start += length
+    return lengths
+
+
+def test_stages_end_when_they_have_converged():
+    keys = jax.random.split(jax.random.key(5), 3)
+    found = jax.vmap(lambda key: invert_photograph(key, PHI, PHI_0, PYRAMID))(keys)
+    assert np.all(found.finite) and np.all(np.asarray(found.error) < 0.02)
+    for energy, evaluations in zip(rows(found.energy), found.evaluations, strict=True):
+        lengths = lengths_of_stages(energy[:, 0], PYRAMID)
+        assert evaluations == sum(lengths) < PYRAMID.num_steps
+        assert len(lengths) == 4 and min(lengths) >= 10
+        assert np.all(energy[evaluations:] == energy[evaluations - 1])
+        assert np.all(np.diff(energy[:evaluations, 0]) != 0)
+
+
+@pytest.mark.parametrize("patience", [20, pytest.param(1000, marks=pytest.mark.slow)])
+def test_stages_do_not_end_before_their_patience(patience, key):
+    found = invert_photograph(key, PHI, PHI_0, dataclasses.replace(STOPPING, patience=patience))
+    assert found.evaluations == 60 and found.finite
+
+
+@pytest.mark.parametrize("tolerance", [0.05, None])
+def test_divergence_is_flagged_and_ends_a_descent_with_a_tolerance(tolerance, key):
+    stages = (Stage(1e9, 30), Stage(1e9, 30))
+    diverging = dataclasses.replace(STOPPING, stages=stages, patience=20, tolerance=tolerance)
+    found = invert_photograph(key, PHI, PHI_0, diverging)
+    first = np.flatnonzero(~np.isfinite(found.energy.total))[0]
+    assert 0 < first < 59 and not found.finite
+    assert found.evaluations == (60 if tolerance is None else first + 1)
+
+
+# --- JAX's transforms ---
+
+
+def test_vmap_over_keys_targets_and_recipes_under_jit_agrees_with_numpy():
+    targets, keys = np.stack([TARGET, TARGET[::-1]]), jax.random.split(jax.random.key(4), 2)
+
+    @jax.jit
+    @jax.vmap
+    def descents(key, target, weight):
+        return ij.invert(key, linear_representation(), target, RECIPE.reweight(tv=weight), image_shape=SHAPE)
+
+    found = descents(keys, targets.astype(np.float32), jnp.array([0.02, 1.0]))
+    for r, weight in enumerate((0.02, 1.0)):
+        expected = descend(noise_start(keys[r]), target=targets[r], lambda_tv=weight)
+        require_descent(jax.tree.map(lambda leaf, r=r: leaf[r], found), *expected)
+
+
+def test_derivatives_through_the_descent_agree_with_differences(key, rng):
+    point = {"target": TARGET, "weights": WEIGHTS, "lambda_tv": 0.02, "rate": 0.2}
+    directions = {
+        "target": rng.normal(size=TARGET.shape) * np.linalg.norm(TARGET),
+        "weights": rng.normal(size=WEIGHTS.shape),
+        "lambda_tv": 1.0,
+        "rate": 1.0,
+    }
+
+    def error(at):
+        recipe = dataclasses.replace(RECIPE.reweight(tv=at["lambda_tv"]), stages=(Stage(at["rate"], 7), Stage(0.05, 5)))
+        return ij.invert(key, linear_representation(at["weights"]), at["target"], recipe, image_shape=SHAPE).error
+
+    def error_in_numpy(at):
+        stages = ((at.pop("rate"), 7), (0.05, 5))
+        return descend(noise_start(key), stages=stages, **at)[1]
+
+    slopes, h = {}, 1e-6
+    for name, direction in directions.items():
+        ends = [error_in_numpy({**point, name: point[name] + sign * h * direction}) for sign in (1, -1)]
+        slopes[name] = (ends[0] - ends[1]) / (2 * h)
+    assert all(abs(slope) > 1e-3 for slope in slopes.values()), slopes
+
+    point, tangent = jax.tree.map(jnp.float32, (point, directions))
+    gradient = jax.jit(jax.grad(error))(point)
+    for name, slope in slopes.items():
+        np.testing.assert_allclose(np.vdot(gradient[name], directions[name]), slope, rtol=1e-3, err_msg=name)
+    _, forward = jax.jit(lambda at, tangent: jax.jvp(error, (at,), (tangent,)))(point, tangent)
+    np.testing.assert_allclose(forward, sum(slopes.values()), rtol=1e-3)
+
+
+def test_forward_derivatives_pass_through_the_stopping_rule(key):
+    def error(scale):
+        found = invert_photograph(key, PHI, scale * PHI_0, STOPPING)
+        return found.error, found.evaluations
+
+    _, tangent, evaluations = jax.jvp(error, (jnp.float32(1.0),), (jnp.float32(1.0),), has_aux=True)
+    assert np.isfinite(tangent) and tangent != 0 and evaluations < STOPPING.num_steps
+
+
+@pytest.mark.slow
+def test_double_precision_elsewhere_in_the_program_does_no_harm(key):
+    conv1 = ij.alexnet(layer="conv1")
+    target = conv1(ij.example_image("chelsea", size=35))
+    with jax.enable_x64(True):
+        recipe = ij.recipes.mahendran_vedaldi(stages=((4e-3, 2),))
+        found = ij.invert(key, conv1, target, recipe, image_shape=(35, 35, 3))
+    assert found.image.dtype == np.float32 and found.finite

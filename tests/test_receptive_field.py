@@ -1,4 +1,4 @@
-"""Table 2 and the boxes against the pixels that actually move a neuron, found by gradients through ones-kernels."""
+"""CNN-A's table against Caffe's, its sizes against brute force, and the receptive fields against gradients."""
 
 import functools
 
@@ -7,12 +7,39 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from oracles import alexnet as oracle
+from refusals import refused
 
 from invert_jax.networks import architectures, receptive_field
 
+WIDTHS = {"conv1": 96, "conv2": 256, "conv3": 384, "conv4": 384, "conv5": 256, "fc6": 4096, "fc7": 4096, "fc8": 1000}
+SIDES = (55, 55, 27, 27, 27, 27, 13, 13, 13, 13, 13, 13, 13, 13, 6, 1, 1, 1, 1, 1)
 SIZES = (11, 11, 19, 19, 51, 51, 67, 67, 99, 99, 131, 131, 163, 163, 195, 355, 355, 355, 355, 355)
 STRIDES = (4, 4, 8, 8, 8, 8, 16, 16, 16, 16, 16, 16, 16, 16, 32, 32, 32, 32, 32, 32)
 LENGTH = 1300
+
+# --- the table ---
+
+
+def test_table_is_caffes_reference_network():
+    rows = [(row.name, row.kind, row.size, row.stride, row.padding, row.groups) for row in architectures.CNN_A]
+    assert rows == list(oracle.GEOMETRY)
+    assert list(architectures.LAYER_NAMES) == [row[0] for row in oracle.GEOMETRY]
+    assert {row.name: row.width for row in architectures.CNN_A if row.kind == "conv"} == WIDTHS
+    assert all(row.width == 0 for row in architectures.CNN_A if row.kind != "conv")
+
+
+def test_sizes_of_every_stack_of_layers():
+    for index, name in enumerate(architectures.LAYER_NAMES):
+        stack = architectures.layers_up_to(name)
+        assert stack == architectures.CNN_A[: index + 1]
+        assert architectures.output_size(stack, 227) == SIDES[index]
+        fits = [size for size in range(1, 260) if architectures.output_size(stack, size) >= 1]
+        assert fits == list(range(architectures.smallest_input(stack), 260))
+    for size, side in ((226, 0), (227, 1), (258, 1), (259, 2), (291, 3), (323, 4)):
+        assert max(architectures.output_size(architectures.CNN_A, size), 0) == side
+
+
+# --- receptive fields ---
 
 
 def test_sizes_and_strides_are_those_of_table_2():
@@ -32,12 +59,12 @@ def responses(depth):
             x = jax.lax.conv_general_dilated(x, jnp.ones((1, 1, side)) / side, (stride,), [(padding, padding)])
         return x[0, 0]
 
-    y, pull = jax.vjp(network, jnp.ones(LENGTH))
-    return y.size, jax.jit(lambda neurons: pull(neurons)[0])
+    size = jax.eval_shape(network, jnp.ones(LENGTH)).size
+    return size, jax.jit(lambda neurons: jax.vjp(network, jnp.ones(LENGTH))[1](neurons)[0])
 
 
 def pixels_seen(depth, neurons):
-    """First and one past the last pixel that any of these neurons sees."""
+    """First and one past the last pixel that any of these neurons depends on."""
     count, pull = responses(depth)
     chosen = np.zeros(count, np.float32)
     chosen[list(neurons)] = 1
@@ -46,52 +73,33 @@ def pixels_seen(depth, neurons):
     return moved[0], moved[-1] + 1
 
 
-@pytest.mark.parametrize("depth", range(1, 21))
-def test_field_is_the_pixels_with_a_gradient(depth):
+@pytest.mark.parametrize("depth", [1, 3, 5, 9, *(pytest.param(n, marks=pytest.mark.slow) for n in range(10, 21))])
+def test_field_and_box_are_the_pixels_with_a_gradient(depth):
     field = receptive_field.alexnet()[depth - 1]
     middle = responses(depth)[0] // 2
     for neuron in (middle - 1, middle, middle + 1):
         first, end = pixels_seen(depth, [neuron])
         assert first > 0 and end < LENGTH, "the border should not cut the field"
         assert (first, end - first) == (field.offset + field.stride * neuron, field.size)
-
-
-@pytest.mark.parametrize("depth", [1, 4, 5, 9, 15])
-def test_the_first_neurons_field_is_cut_at_the_border(depth):
-    field = receptive_field.alexnet()[depth - 1]
-    first, end = pixels_seen(depth, [0])
-    assert first == max(field.offset, 0) == 0
-    assert end == field.offset + field.size
-
-
-@pytest.mark.parametrize("depth", [1, 3, 7, 13])
-def test_box_is_what_a_block_of_neurons_sees_together(depth):
-    field = receptive_field.alexnet()[depth - 1]
-    middle = responses(depth)[0] // 2
-    rows, columns = (middle, middle + 5), (middle - 3, middle - 1)
+    first, end = pixels_seen(depth, [0])  # cut at the border
+    assert first == max(field.offset, 0) == 0 and end == field.offset + field.size
+    rows, columns = (middle, middle + 2), (middle - 2, middle - 1)
     top, bottom = pixels_seen(depth, range(*rows))
     left, right = pixels_seen(depth, range(*columns))
-    assert receptive_field.box(field, rows, columns) == (top, left, bottom, right)
+    assert receptive_field.pixel_box(field, rows, columns) == (top, left, bottom, right)
+    mask = np.zeros((rows[1] + 3, rows[1] + 4, 2), bool)
+    mask[rows[0] : rows[1], columns[0] : columns[1], 1] = True
+    assert receptive_field.mask_box(field, mask) == (top, left, bottom, right)
 
 
-def test_a_stack_of_ones_own():
+def test_another_stack_of_layers():
     table = (architectures.Layer("a", "conv", size=3, padding=1), architectures.Layer("b", "pool", size=2, stride=2))
-    rows = receptive_field.of((*table, architectures.Layer("c", "conv", size=3, padding=1)))
+    rows = receptive_field.receptive_fields((*table, architectures.Layer("c", "conv", size=3, padding=1)))
     assert rows == (("a", 3, 1, -1), ("b", 4, 2, -1), ("c", 8, 2, -3))
-    assert receptive_field.of(()) == ()
+    assert receptive_field.receptive_fields(()) == ()
 
 
-def test_concentration_is_of_a_map_about_the_box():
-    values = np.zeros((100, 100, 3))
-    values[40:60, 40:60] = 1
-    found = receptive_field.concentration(values, (30, 30, 70, 70))
-    assert found.inside == 1 and found.area == 0.16
-    assert found.side == 20  # 18 x 18 pixels hold 0.81 of them
-    assert receptive_field.concentration(values, (30, 30, 70, 70), share=0.25).side == 10
-    values[:20] = 0.1  # elsewhere
-    assert receptive_field.concentration(values, (30, 30, 70, 70)).inside == pytest.approx(400 / 600)
-    assert receptive_field.concentration(np.ones((100, 100, 3)), (-20, -20, 120, 120)).area == 1
-    assert np.isnan(receptive_field.concentration(np.zeros((9, 9)), (0, 0, 4, 4)).inside)
-    for wrong in (np.full((4, 4), -1.0), np.full((4, 4), np.nan), np.ones(4)):
-        with pytest.raises(ValueError, match="finite and not negative"):
-            receptive_field.concentration(wrong, (0, 0, 2, 2))
+def test_masks_without_a_box():
+    for mask in (np.zeros((3, 3, 2), bool), np.ones((3, 3), bool)):
+        with refused("neuron"):
+            receptive_field.mask_box(receptive_field.alexnet()[0], mask)

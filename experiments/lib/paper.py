@@ -1,33 +1,22 @@
-"""What the runners of a paper's tables and figures share: flags, photographs, codes, tables."""
+"""What the tables and figures share: photographs, inversions and errors, Markdown tables, sheets, and how they end."""
 
 import math
 import pathlib
-from collections.abc import Iterable, Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
-import rich.progress
-from absl import flags
 
 import invert_jax as ij
-from experiments.lib import common
-from invert_jax._util import hashing
+from experiments.lib import cache, flags
+from invert_jax._util import command, hashing
 
 FLAGS = flags.FLAGS
-ALEXNET_SIZE = 227
 _SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".gif", ".tif", ".tiff")
-_SAMPLES = ("chelsea", "astronaut", "coffee", "rocket", "hubble_deep_field")  # those in color
-
-
-GRAY = {
-    "hog": lambda: ij.hog(variant="released"),
-    "hogb": lambda: ij.hog(binning="bilinear", variant="released"),
-    "dsift": lambda: ij.dsift(variant="released"),
-    "hog_vlfeat": lambda: ij.hog(),
-    "hogb_vlfeat": lambda: ij.hog(binning="bilinear"),
-    "dsift_vlfeat": lambda: ij.dsift(),
-}
-"""The shallow representations, as the paper's released networks and as VLFeat."""
+_EXAMPLES = ("chelsea", "astronaut", "coffee", "rocket", "hubble_deep_field")  # the color ones
+Columns = Sequence[tuple[str, str, Callable[[Any], Any]]]
+"""Of a table: `(heading, key of a row, text of the value)`."""
+_BLANK = np.full((1, 1, 3), 255.0), "", "clip"
 
 
 class Photograph(NamedTuple):
@@ -37,57 +26,43 @@ class Photograph(NamedTuple):
     image: np.ndarray
 
 
-def define_flags(name: str, *, num_images: int, alexnet: bool) -> None:
-    """Defines the flags that every table and figure takes; `name` is the runner's."""
-    flags.DEFINE_list("images", None, "Photographs, or folders of them; the sample photographs if absent.")
-    flags.DEFINE_integer(
-        "num_images", num_images, "Photographs to take, spread evenly over those given.", lower_bound=1
-    )
-    flags.DEFINE_integer("seed", 0, "Seed of the random starts.", lower_bound=0, upper_bound=2**31 - 1)
-    flags.DEFINE_string("workdir", f"out/{name}", "Folder for pictures and numbers.")
-    if alexnet:
-        flags.DEFINE_string(
-            "weights", None, "Weights of alexnet, .npz or MatConvNet .mat; the bundled small network if absent."
-        )
-    common.define_cache_flag()
+class Case(NamedTuple):
+    """One inversion of every photograph."""
 
+    label: str  # in the sheet and the table
+    representation: str | ij.Representation  # or its word: a layer of alexnet, or "hog", "hogb" or "dsift"
+    recipe: ij.Recipe | None  # None is HOGgle, with the dictionaries of `--hoggle`
+    mask: Callable[[tuple[int, ...]], np.ndarray] | None = None  # of the features' shape: the neurons that count
 
-def alexnet(layer: str) -> ij.Representation:
-    """CNN-A at a layer, with the weights that `--weights` names."""
-    return ij.alexnet(common.alexnet_params(FLAGS.weights), layer=layer)
+    @property
+    def phi(self) -> ij.Representation:
+        """What is inverted."""
+        word = self.representation
+        return flags.representation(word) if isinstance(word, str) else word
 
 
 def network() -> str:
-    """What the captions call the network."""
-    return "CNN-A, the bundled small network" if FLAGS.weights is None else pathlib.Path(FLAGS.weights).stem
+    """What captions call the network."""
+    path = flags.value("weights")
+    return "CNN-A, the bundled small network" if path is None else pathlib.Path(path).stem
 
 
 def photographs(*, size: int | tuple[int, int] | None, gray: bool, count: int | None = None) -> list[Photograph]:
     """The photographs that `--images` names: `count` of them, `--num_images` if None."""
-    count = FLAGS.num_images if count is None else count
-    every = _paths()
-    if len(every) < count:
-        raise ValueError(
-            f"There are {len(every)} {'sample ' if FLAGS.images is None else ''}photographs, {count} are asked for: "
-            f"give --images more of them, or ask for fewer."
-        )
-    chosen = [every[i * len(every) // count] for i in range(count)]
-    return [Photograph(path.stem, common.photograph(str(path), size=size, gray=gray)[1]) for path in chosen]
+    count, found = FLAGS.num_images if count is None else count, files()
+    if len(found) < count:
+        raise ValueError(f"{len(found)} photographs are too few, {count} are needed; give more --images.")
+    chosen = [found[i * len(found) // count] for i in range(count)]
+    return [Photograph(path.stem, flags.photograph(str(path), size=size, gray=gray)[1]) for path in chosen]
 
 
-def num_photographs() -> int:
-    """How many photographs `--images` names."""
-    return len(_paths())
-
-
-def _paths():
-    if FLAGS.images is None:
-        return [pathlib.Path(name) for name in _SAMPLES]
-    return paths("--images", FLAGS.images)
+def files() -> list[pathlib.Path]:
+    """What `--images` names; the examples if absent."""
+    return [pathlib.Path(name) for name in _EXAMPLES] if FLAGS.images is None else paths("images", FLAGS.images)
 
 
 def paths(flag: str, names: Sequence[str]) -> list[pathlib.Path]:
-    """The photographs that a flag names, those of a folder by name; a sentence if there are none."""
+    """The photographs that a flag names, those of a folder in order of name; ValueError if there are none."""
     found = []
     for path in map(pathlib.Path, names):
         if path.is_dir():
@@ -95,159 +70,141 @@ def paths(flag: str, names: Sequence[str]) -> list[pathlib.Path]:
         elif path.is_file():
             found.append(path)
         else:
-            raise FileNotFoundError(f"{flag} names {path}, where nothing is; give photographs or folders of them.")
+            raise FileNotFoundError(f"--{flag} names {path}, which does not exist; give photographs or folders.")
     if not found:
-        raise ValueError(
-            f"{flag}={','.join(names)} has no photographs ({', '.join(_SUFFIXES)}; folders inside it are not "
-            f"searched); give another."
-        )
+        where = f"{', '.join(_SUFFIXES)}; folders inside it are not searched"
+        raise ValueError(f"--{flag}={','.join(names)} has no photographs ({where}); give another.")
     return found
 
 
-def say_photographs(chosen: Sequence[Photograph]) -> None:
-    """Tells which photographs were taken; that they are samples, if none were given."""
+def announce(chosen: Sequence[Photograph]) -> None:
+    """Says which example photographs are used, if no others were given."""
     if FLAGS.images is None:
-        names = ", ".join(photo.name for photo in chosen)
-        common.console.print(
-            f"No --images given: taking scikit-image's public-domain photographs ({names}).", highlight=False
-        )
+        command.say(f"No --images given: using the example photographs {', '.join(photo.name for photo in chosen)}.")
 
 
-def require_known(flag: str, names: Sequence[str], known: Iterable[str]) -> None:
-    """Raises a ValueError if a flag names something that does not exist."""
-    for name in names:
-        if name not in known:
-            raise ValueError(f"{flag} names {name!r}; choose of: {', '.join(known)}.")
-    if not names:
-        raise ValueError(f"{flag} is empty; choose of: {', '.join(known)}.")
-
-
-def numbers(flag: str, texts: Sequence[str], *, count: int | None = None, other: str = "") -> list[float]:
-    """The numbers, none negative, that a flag lists: `count` of them if given; `other` is what else it takes."""
-    try:
-        found = [float(text) for text in texts]
-    except ValueError:
-        found = []
-    if not found or not all(0 <= number < math.inf for number in found) or count not in (None, len(found)):
-        wanted = "numbers" if count is None else f"{count} numbers"
-        raise ValueError(
-            f"{flag} is {','.join(texts)!r}; give {wanted} >= 0 such as 0.5,5,50{other and ', or ' + other}."
-        )
-    return found
-
-
-def codes(representation: ij.Representation, images: Iterable[np.ndarray]) -> np.ndarray:
-    """Features `[N, F...]` of N images, one at a time; NaN for an image that is not finite."""
-
-    def code(image):
-        if np.isfinite(image).all():
-            return np.asarray(representation(image))
-        return np.full(representation.feature_shape(image.shape), np.nan, np.float32)
-
-    return np.stack([code(image) for image in images])
-
-
-def define_scale_flag() -> None:
-    """Defines the flag of the photographs that give errors their scale."""
-    flags.DEFINE_integer(
-        "num_scale_images", 100, "Photographs whose codes give the scale N_Phi; all, if there are fewer."
-    )
-
-
-def scale_photographs(*, size: int = ALEXNET_SIZE, gray: bool = False) -> list[np.ndarray]:
-    """The photographs whose codes give the scale N_Phi."""
-    count = min(FLAGS.num_scale_images, num_photographs())
+def scale_photographs(*, size: int, gray: bool = False) -> list[np.ndarray]:
+    """The photographs between whose features the mean distance N_Phi is taken."""
+    count = min(FLAGS.num_scale_images, len(files()))
     if count < 2:
-        raise ValueError(
-            f"Errors are scaled by distances between photographs; --num_scale_images or --images gives {count}."
-        )
+        raise ValueError("Errors are normalized by distances between photographs; give two --images or more.")
     return [photo.image for photo in photographs(size=size, gray=gray, count=count)]
 
 
-def text_errors(
-    representation: ij.Representation,
-    restored: Sequence[np.ndarray],
-    images: Sequence[np.ndarray],
-    scale_by: Sequence[np.ndarray],
-) -> np.ndarray:
-    """The text's error of each restored image, `[N]`; NaN for one that is not finite."""
-    features, targets, scale = (codes(representation, some) for some in (restored, images, scale_by))
-    return np.asarray(ij.metrics.normalized_errors(features, targets, scale=scale).text)
+def invert(workdir: pathlib.Path, case: Case, images: Sequence[np.ndarray], num_restarts: int = 1) -> Sequence[Any]:
+    """A `Restarts` for each image, or for HOGgle a `Preimage` of one restart."""
+    if case.recipe is None:
+        return cache.hoggle(workdir, FLAGS.hoggle, images)
+    mask = None if case.mask is None else case.mask(case.phi.feature_shape(images[0].shape))
+    return cache.inversions(
+        workdir, case.phi, case.recipe, images, num_restarts=num_restarts, mask=mask, description=case.label
+    )
 
 
-def measures(
+def measure(
     representation: ij.Representation,
-    found: Sequence[ij.sweeps.Restarts],
+    found: Sequence[Any],
     images: Sequence[np.ndarray],
-    scale_by: Sequence[np.ndarray],
+    scale_by: Sequence[np.ndarray] | None = None,
 ) -> dict[str, np.ndarray]:
-    """Of the first restart of each photograph, `[N]`: both errors, whether finite, and evaluations."""
-    finite = np.array([each.finite[0] for each in found])
-    text = text_errors(representation, [each.image[0] for each in found], images, scale_by)
-    return {
-        "text": np.where(finite, text, np.nan),
-        "relative": np.array([each.error[0] for each in found]),
+    """Of the first restart of each image, `[N]`: the errors, NaN if not finite, whether finite, and evaluations.
+
+    The normalized error is the papers' |Phi(x*) - Phi(x_i)| / N_Phi, with N_Phi the mean distance between the features
+    of two of the photographs `scale_by`, of `images` if None.
+    """
+    finite = np.array([restarts.finite[0] for restarts in found])
+    # A network refuses an image that is not finite: the photograph takes its place, and the error is left out below.
+    pairs = zip(found, images, strict=True)
+    restored = [restarts.image[0] if restarts.finite[0] else image for restarts, image in pairs]
+    parts = (restored, images, images if scale_by is None else scale_by)
+    features, targets, scale = (np.stack([representation(image) for image in part]) for part in parts)
+    errors = {
+        "normalized_error": ij.metrics.normalized_error(features, targets, scale=scale),
+        "normalized_squared_error": ij.metrics.normalized_squared_error(features, targets, scale=scale),
+        "relative_error": np.array([restarts.error[0] for restarts in found]),
+    }
+    return {name: np.where(finite, error, np.nan) for name, error in errors.items()} | {
         "finite": finite,
-        "evaluations": np.array([each.evaluations[0] for each in found]),
+        "evaluations": np.array([restarts.evaluations[0] for restarts in found]),
     }
 
 
-def coarse_difference(image: np.ndarray, reference: np.ndarray) -> float:
-    """Root mean square difference, in gray levels, of the three coarsest of six levels of two pictures."""
-    return float(np.sqrt(np.mean(_coarse(image, reference) ** 2)))
+def coarse_difference(image: np.ndarray, reference: np.ndarray, *, color: bool = False) -> float:
+    """Root mean square difference, gray levels, of the three coarsest of six pyramid levels of two images.
 
-
-def color_difference(image: np.ndarray, reference: np.ndarray) -> float:
-    """The same without lightness: of what is left when each pixel's mean over the channels is taken away."""
-    coarse = _coarse(image, reference)
-    return float(np.sqrt(np.mean((coarse - coarse.mean(axis=2, keepdims=True)) ** 2)))
-
-
-def _coarse(image, reference):
-    return np.asarray(ij.pyramid.switched_at_stage(np.asarray(image - reference, np.float32), 2, num_levels=6))
-
-
-def track(jobs: Sequence, description: str) -> Iterable:
-    """The jobs, with a progress bar."""
-    return rich.progress.track(jobs, description=description, console=common.console)
+    With `color` without lightness: each pixel's mean over the channels is subtracted first.
+    """
+    stage = ij.pyramid.switched_at_stage(np.asarray(image - reference, np.float32), 2, num_levels=6)
+    coarse = np.asarray(stage)
+    return float(np.sqrt(np.mean((coarse - color * coarse.mean(axis=2, keepdims=True)) ** 2)))
 
 
 def variation(image: np.ndarray) -> float:
-    """Mean length of the gradient of the picture shown, clipped to 0..255, in gray levels per pixel."""
+    """Mean length of the gradient of the image, clipped to 0..255, in gray levels per pixel."""
     return float(ij.regularizers.total_variation(np.clip(image, 0, 255), beta=1.0)) / image.size
 
 
-def mean_of(values: Iterable[float]) -> float:
-    """Of those that are numbers; NaN if none is."""
-    known = np.asarray(values, np.float64)
-    known = known[np.isfinite(known)]
-    return known.mean() if known.size else np.nan
+def mean(values: Any, digits: int = 0) -> str:
+    """The mean of the finite values; nan if there are none."""
+    values = np.asarray(values, np.float64)
+    values = values[np.isfinite(values)]
+    return f"{values.mean() if values.size else math.nan:.{digits}f}"
 
 
-def percent(values) -> str:
-    """`mean ± standard deviation` of fractions, in percent; what is not finite is left out, and counted."""
-    values = np.asarray(values)
+def percent(values: Any) -> str:
+    """`mean ± standard deviation` of fractions, in percent; values that are not finite are counted, not averaged."""
+    values = np.atleast_1d(values)
     finite = 100 * values[np.isfinite(values)]
-    lost = f" ({values.size - finite.size} not finite)" if finite.size < values.size else ""
+    note = f" ({values.size - finite.size} not finite)" if finite.size < values.size else ""
     if not finite.size:
-        return "-" + lost
+        return "-" + note
     spread = f" ± {finite.std(ddof=1):.1f}" if finite.size > 1 else ""
-    return f"{finite.mean():.1f}{spread}{lost}"
+    return f"{finite.mean():.1f}{spread}{note}"
 
 
-def markdown(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+def markdown(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
     """A Markdown table."""
     lines = [header, ["---"] * len(header), *rows]
     return "\n".join(f"| {' | '.join(map(str, line))} |" for line in lines) + "\n"
 
 
-def finish(workdir: pathlib.Path, *, results: dict, table: str, pictures: dict[str, np.ndarray]) -> None:
-    """Writes results.json, table.md and the pictures, and shows the table."""
+def table(columns: Columns, rows: Iterable[Mapping[str, Any]]) -> str:
+    """A Markdown table of rows by columns."""
+    header = [heading for heading, _, _ in columns]
+    return markdown(header, [[text(row[key]) for _, key, text in columns] for row in rows])
+
+
+def sheet(lines: Sequence[Sequence[tuple]], *, title: str, columns: int | None = None, height: int | None = None):
+    """A montage of lines of tiles `(image, label, mode)`, the shorter ones filled with white."""
+    longest = max(map(len, lines))
+    columns = min(columns or longest, longest)
+    tiles = [tile for line in lines for tile in (*line, *[_BLANK] * (-len(line) % columns))]
+    images, labels, modes = zip(*tiles, strict=True)
+    return ij.viz.montage(images, labels=labels, columns=columns, title=title, mode=modes, height=height)
+
+
+def finish(
+    workdir: pathlib.Path,
+    *,
+    results: dict[str, Any],
+    table: str,
+    pictures: Mapping[str, np.ndarray | Callable[[], np.ndarray]],
+    finite: Any = True,
+) -> int:
+    """Writes results.json and table.md, draws the pictures, and shows the table.
+
+    A picture is an image, or a function that draws it. Returns the exit status: 1 if no restart is finite.
+    """
     if "weights" in FLAGS:
-        results = {**results, "weights_fingerprint": hashing.content_hash(alexnet("fc8").params)}
+        results = {**results, "weights_hash": hashing.content_hash(flags.representation("fc8").params)}
+    command.write_text(workdir / "table.md", table)
+    command.write_results(workdir, results)
     for name, picture in pictures.items():
-        ij.save_image(workdir / f"{name}.png", picture)
-    common.write_text(workdir / "table.md", table)
-    common.write_results(workdir, results)
-    common.console.print(table, highlight=False, markup=False)
-    common.console.print(f"pictures and numbers are in {workdir}", highlight=False, soft_wrap=True)
+        path = workdir / f"{name}.png"
+        command.attempt(path.name, lambda p=picture, path=path: ij.save_image(path, p() if callable(p) else p))
+    command.say(table)
+    command.say(f"pictures and numbers are in {workdir}")
+    finite = np.asarray(finite)
+    if not finite.all():
+        command.say(f"{np.sum(~finite)} of {finite.size} restarts diverged and are not finite.", style="yellow")
+    return int(not finite.any())

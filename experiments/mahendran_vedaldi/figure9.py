@@ -1,4 +1,4 @@
-"""Figure 9: what the central 5 x 5 neurons of a layer hold, and the box that they see.
+"""Figure 9: what the central 5 x 5 neurons of a layer encode, and the box that they see.
 
     python -m experiments.mahendran_vedaldi.figure9 --images=photograph.jpg
 
@@ -12,97 +12,48 @@ are regularized), beside the box's share of the area; for the second the side of
 that holds 90 % of the energy, beside the box's. The paper gives none.
 """
 
+import functools
+
 import numpy as np
-from absl import flags
 
 import invert_jax as ij
-from experiments.lib import cache, common, paper
-
-FLAGS = flags.FLAGS
+from experiments.lib.figure import Case, Figure, Measure
 
 LAYERS = ij.networks.LAYER_NAMES[: ij.networks.LAYER_NAMES.index("pool5") + 1]
-LAMBDA_TV = 50.0
-NUM_NEURONS = 5  # a side
-_WHITE = (255, 255, 255)
-_COLUMNS = 8
+_RECIPE = ij.recipes.mahendran_vedaldi(lambda_tv=50.0, stages=ij.recipes.CENTRAL_STAGES)
+_mask = functools.partial(ij.masks.central, size=5)
 
 
-def _define_flags():
-    paper.define_flags("figure9", num_images=1, alexnet=True)
-    flags.DEFINE_list("layers", list(LAYERS), "Layers to invert, of conv1 to pool5.")
-
-
-def main() -> None:
-    """Makes the figure that the flags describe."""
-    paper.require_known("--layers", FLAGS.layers, LAYERS)
-    photographs = paper.photographs(size=paper.ALEXNET_SIZE, gray=False)
-    paper.say_photographs(photographs)
-    workdir = common.make_workdir(FLAGS.workdir)
-    recipe = ij.recipes.mahendran_vedaldi(lambda_tv=LAMBDA_TV, stages=ij.recipes.CENTRAL_STAGES)
+def _box(image, case):
+    """The pixels that the central neurons see, `(top, left, bottom, right)`."""
     fields = {field.name: field for field in ij.receptive_field.alexnet()}
+    return ij.receptive_field.mask_box(fields[case.representation], _mask(case.phi.feature_shape(image.shape)))
 
-    images, inversions, boxes = [photo.image for photo in photographs], {}, {}
-    for layer in FLAGS.layers:
-        representation = paper.alexnet(layer)
-        mask = ij.masks.central(representation.feature_shape(images[0].shape), size=NUM_NEURONS)
-        inversions[layer] = cache.inversions(
-            workdir, representation, recipe, images, mask=mask, description=layer, chunk_size=1
-        )
-        boxes[layer] = ij.receptive_field.mask_box(fields[layer], mask)
 
-    sheets, rows, center = [], [], np.asarray(paper.alexnet("fc8").center)
-    for i, photo in enumerate(photographs):
-        tiles, labels = [photo.image], [photo.name]
-        for layer in FLAGS.layers:
-            found, box = inversions[layer][i], boxes[layer]
-            image = found.image[0]
-            row = ij.receptive_field.concentration((np.clip(image, 0, 255) - center) ** 2, box)
-            rows.append(
-                {
-                    "image": photo.name,
-                    "layer": layer,
-                    "box": box,
-                    "relative_error": found.error[0],
-                    "energy_inside": row.inside,
-                    "area_inside": row.area,
-                    "side_of_90_percent": row.side,
-                    "box_side": box[2] - box[0],
-                }
-            )
-            tiles.append(ij.viz.draw_box(image, box, color=_WHITE) if found.finite[0] else image)
-            labels.append(f"{layer}: {100 * row.inside:.0f} % inside")
-        title = f"Figure 9: central 5 x 5 neurons of {paper.network()}, energy in their box (clipped to 0..255)"
-        sheets.append(ij.viz.montage(tiles, labels=labels, columns=_COLUMNS, title=None if i else title))
+def _measure(entry, image, _, case):
+    """The height of the box, or this entry of the `Concentration` of the image's energy in the box."""
+    box = _box(image, case)
+    energy = (np.clip(image, 0, 255) - np.asarray(case.phi.center)) ** 2
+    return box[2] - box[0] if entry == "height" else getattr(ij.analysis.concentration(energy, box), entry)
 
-    table = paper.markdown(
-        [
-            "photograph",
-            "layer",
-            "error, %",
-            "energy inside, %",
-            "area inside, %",
-            "90 % of it in, pixels",
-            "box, pixels",
-        ],
-        [
-            [
-                row["image"],
-                row["layer"],
-                *(f"{100 * row[key]:.1f}" for key in ("relative_error", "energy_inside", "area_inside")),
-                row["side_of_90_percent"],
-                row["box_side"],
-            ]
-            for row in rows
-        ],
-    )
-    paper.finish(
-        workdir,
-        results={"network": paper.network(), "inversions": rows},
-        table=table,
-        pictures={"figure9": np.concatenate(sheets)},
-    )
 
+_inside, _area, _side, _height = (functools.partial(_measure, entry) for entry in ("inside", "area", "side", "height"))
+
+FIGURE = Figure(
+    name="figure9",
+    title="Figure 9: central 5 x 5 neurons, share of the energy in their box,",
+    cases=lambda layer: [Case(layer, layer, _RECIPE, _mask)],
+    layers=LAYERS,
+    known=LAYERS,
+    measures={
+        "energy_inside": Measure("energy inside", _inside, 3, "inside"),
+        "area_inside": Measure("area inside", _area, 3),
+        "side_of_90_percent": Measure("side with 90 % of the energy, pixels", _side, 0),
+        "box_side": Measure("box, pixels", _height, 0),
+    },
+    columns=8,
+    decorate=lambda image, case: ij.viz.draw_box(image, _box(image, case), color=(255, 255, 255)),
+)
 
 if __name__ == "__main__":
-    _define_flags()
-    common.run(main)
+    FIGURE.run()

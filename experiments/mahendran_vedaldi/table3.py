@@ -4,28 +4,24 @@
     python -m experiments.mahendran_vedaldi.table3 --images=folder --num_images=100 --weights=imagenet-caffe-ref.mat
     python -m experiments.mahendran_vedaldi.table3 --images=folder --layers=conv1,fc8 --lambdas=0.5,50
 
-The first took half an hour on two CPU cores (4 to 15 s for an inversion). The table in full, 100 photographs at all the
+The first took half an hour on two CPU cores (4 to 15 s for an inversion). The whole table, 100 photographs at all the
 weights, is most of a day there, and has not been made yet.
 
-The table holds the cells that were asked for; those that an earlier run measured are read, not made again.
+The table has the cells that were asked for; those that an earlier run measured are read, not computed again.
 
 One restart for each photograph by the paper's recipe. The error is the text's, |Phi(x*) - Phi(x_i)| / N_Phi, with
-N_Phi the mean distance between the codes of --num_scale_images photographs. In bold, as in the paper, the lambda chosen
-for the layer (`recipes.for_layer`); --lambdas=bold measures those alone. Any weights of CNN-A's form will do, Places'
-among them. The bundled network is not the paper's: it was distilled from another, its fully connected layers are 512
-wide and it is a weak classifier, so its errors need not be the paper's at any layer.
+N_Phi the mean distance between the features of --num_scale_images photographs. In bold, as in the paper, the lambda
+chosen for the layer (`recipes.for_layer`); --lambdas=bold measures those alone. Any weights of CNN-A's form will do,
+Places' among them. The bundled network is not the paper's: it was distilled from another, its fully connected layers
+are 512 wide and it is a weak classifier, so its errors need not be the paper's at any layer.
 """
 
 import numpy as np
-from absl import flags
 
 import invert_jax as ij
-from experiments.lib import cache, common, paper
+from experiments.lib import flags, paper, table
 
-FLAGS = flags.FLAGS
-
-LAMBDAS = (0.5, 5.0, 50.0)
-_SHOWN = 5  # photographs on the sheet
+LAMBDAS = ("0.5", "5", "50")
 PAPER = {
     0.5: (
         "10.0±5.0 11.3±5.5 21.9±9.2 20.3±5.0 12.4±3.1 12.9±5.3 15.5±4.7 15.9±4.6 14.5±4.7 16.5±5.3 "
@@ -43,102 +39,62 @@ PAPER = {
 """The paper's rows, %, conv1 to fc8."""
 
 
-def _define_flags():
-    paper.define_flags("table3", num_images=5, alexnet=True)
-    flags.DEFINE_list("layers", list(ij.networks.LAYER_NAMES), "Layers to invert.")
-    flags.DEFINE_list("lambdas", [f"{value:g}" for value in LAMBDAS], "Weights of TV^2, or bold: each layer's own.")
-    paper.define_scale_flag()
+def _bold(layer):
+    """The lambda that the paper chose for the layer."""
+    return ij.recipes.for_layer(layer).weight("tv")
 
 
-def main() -> None:
-    """Measures the cells that the flags describe."""
-    paper.require_known("--layers", FLAGS.layers, ij.networks.LAYER_NAMES)
-    lambdas = _lambdas()
-    photographs = paper.photographs(size=paper.ALEXNET_SIZE, gray=False)
-    scale_by = paper.scale_photographs()
-    paper.say_photographs(photographs)
-    workdir = common.make_workdir(FLAGS.workdir)
+def published(layer: str, lambda_tv: float | None = None) -> str:
+    """The paper's error, such as 10.0±5.0, by default the bold one."""
+    row = PAPER[_bold(layer) if lambda_tv is None else lambda_tv]
+    return row.split()[ij.networks.LAYER_NAMES.index(layer)]
 
-    cells, sheets = {}, {}
-    for layer in FLAGS.layers:
-        representation = paper.alexnet(layer)
-        images = [photo.image for photo in photographs]
-        targets, scale = (paper.codes(representation, some) for some in (images, scale_by))
-        own = ij.recipes.for_layer(layer)
-        for lambda_tv in lambdas or (own.lambda_tv,):
-            found = cache.inversions(
-                workdir,
-                representation,
-                ij.recipes.mahendran_vedaldi(lambda_tv=lambda_tv),
-                images,
-                description=f"{layer}, lambda_V {lambda_tv:g}",
-            )
-            restored = [inversion.image[0] for inversion in found]
-            features = paper.codes(representation, restored)
-            errors = ij.metrics.normalized_errors(features, targets, scale=scale)
-            finite = np.concatenate([inversion.finite for inversion in found])
-            text = np.where(finite, errors.text, np.nan)
-            cells[f"{layer} {lambda_tv:g}"] = {
-                "layer": layer,
-                "lambda_tv": lambda_tv,
-                "bold": lambda_tv == own.lambda_tv,
-                "text": text,
-                "mean": np.nanmean(text) if finite.any() else np.nan,
-                "standard_deviation": np.nanstd(text, ddof=1) if finite.sum() > 1 else np.nan,
-                "squared": np.where(finite, errors.squared, np.nan),
-                "relative": np.concatenate([inversion.error for inversion in found]),
-                "finite": finite,
-            }
-            if lambda_tv == own.lambda_tv:
-                sheets[layer] = restored[:_SHOWN]
 
-    results = {
-        "images": [photo.name for photo in photographs],
-        "num_scale_images": len(scale_by),
-        "network": paper.network(),
-        "cells": list(cells.values()),
+def _cases(layer):
+    lambdas = [_bold(layer)] if flags.FLAGS.lambdas == ["bold"] else flags.numbers("lambdas", other="bold")
+    recipes = {weight: flags.restage(ij.recipes.mahendran_vedaldi(lambda_tv=weight)) for weight in lambdas}
+    return [paper.Case(f"lambda_V {weight:g}", layer, recipe) for weight, recipe in recipes.items()]
+
+
+def _more(layer, case, found, images, numbers):
+    error, lambda_tv = numbers["normalized_error"][numbers["finite"]], case.recipe.weight("tv")
+    return {
+        "lambda_tv": lambda_tv,
+        "bold": lambda_tv == _bold(layer),
+        "mean": error.mean() if error.size else np.nan,
+        "standard_deviation": error.std(ddof=1) if error.size > 1 else np.nan,
     }
-    pictures = {"table3": _sheet(images, sheets)} if sheets else {}
-    paper.finish(workdir, results=results, table=_table(cells, results), pictures=pictures)
 
 
-def _lambdas():
-    """The weights to measure; None is each layer's own."""
-    return None if FLAGS.lambdas == ["bold"] else paper.numbers("--lambdas", FLAGS.lambdas, other="bold")
+def _columns(numbers):
+    """A row for each layer, with two columns for each lambda."""
+    cells = {(cell["layer"], cell["lambda_tv"]): cell for cell in numbers}
+    lambdas, rows = sorted({lambda_tv for _, lambda_tv in cells}), {layer: [layer] for layer, _ in cells}
+    for layer, row in rows.items():
+        for lambda_tv in lambdas:
+            ours = papers = ""
+            if (layer, lambda_tv) in cells:
+                ours = paper.percent(cells[layer, lambda_tv]["normalized_error"])
+            if lambda_tv in PAPER:
+                papers = published(layer, lambda_tv).replace("±", " ± ")
+            mark = "**" if lambda_tv == _bold(layer) else ""
+            row += [f"{mark}{text}{mark}" if text else "" for text in (ours, papers)]
+    header = [heading for weight in lambdas for heading in (f"lambda_V {weight:g}, %", "the paper's, %")]
+    return paper.markdown(["layer", *header], rows.values())
 
 
-def _table(cells, results):
-    lambdas = sorted({cell["lambda_tv"] for cell in cells.values()})
-    header = ["layer"]
-    for value in lambdas:
-        header += [f"lambda_V {value:g}, %", "the paper's, %"]
-    rows = []
-    for layer in dict.fromkeys(cell["layer"] for cell in cells.values()):
-        row = [layer]
-        for value in lambdas:
-            cell = cells.get(f"{layer} {value:g}")
-            paper = (
-                PAPER[value].split()[ij.networks.LAYER_NAMES.index(layer)].replace("±", " ± ") if value in PAPER else ""
-            )
-            ours = paper.percent(cell["text"]) if cell else ""
-            mark = "**" if value == ij.recipes.for_layer(layer).lambda_tv else ""
-            row += [f"{mark}{ours}{mark}" if ours else "", f"{mark}{paper}{mark}" if paper else ""]
-        rows.append(row)
-    note = (
-        f"{results['network']}; mean ± standard deviation over {len(results['images'])} photographs, N_Phi over "
-        f"{results['num_scale_images']}. The paper's columns are of its own network and photographs."
-    )
-    return f"{paper.markdown(header, rows)}\n{note}\n"
-
-
-def _sheet(images, sheets):
-    shown = images[:_SHOWN]
-    tiles = [*shown, *(image for restored in sheets.values() for image in restored)]
-    labels = [label for name in ("photograph", *sheets) for label in (name, *[""] * (len(shown) - 1))]
-    title = f"Table 3's bold cells: {paper.network()} (clipped to 0..255)"
-    return ij.viz.montage(tiles, labels=labels, columns=len(shown), title=title, height=128)
-
+TABLE = table.Table(
+    name="table3",
+    cases=_cases,
+    columns=_columns,
+    num_images=5,
+    more=_more,
+    results=lambda numbers: {"cells": numbers},
+    title="Table 3's bold cells",
+    shown=lambda numbers: numbers["bold"],
+    note=" The paper's columns are of its own network and photographs.",
+    more_flags={"lambdas": LAMBDAS},
+)
 
 if __name__ == "__main__":
-    _define_flags()
-    common.run(main)
+    TABLE.run()

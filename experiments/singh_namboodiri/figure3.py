@@ -8,18 +8,15 @@ parts; and the coarse colors are the photograph's.
 """
 
 import invert_jax as ij
-from experiments.lib import common, figure
+from experiments.lib.figure import Case, Figure
 
-
-def _define_flags():
-    figure.define_flags("pyramid_figure3")
-
-
-def main() -> None:
-    """Makes the figure that the flags describe."""
-    figure.make("figure3", title="Figure 3: layers of", recipe=ij.recipes.laplacian_pyramid)
-
+FIGURE = Figure(
+    name="pyramid_figure3",
+    title="Figure 3: layers",
+    cases=lambda layer: [Case(layer, layer, ij.recipes.laplacian_pyramid(layer))],
+    layers=ij.networks.LAYER_NAMES,
+    columns=7,
+)
 
 if __name__ == "__main__":
-    _define_flags()
-    common.run(main)
+    FIGURE.run()

@@ -1,149 +1,113 @@
 """Pixels with TV and alpha-norm, and the Laplacian pyramid: the same images, layers and numbers of evaluations.
 
-    python -m experiments.singh_namboodiri.side_by_side --images=folder --num_images=10 --layers=conv1,conv4,fc8
-    python -m experiments.singh_namboodiri.side_by_side --images=folder --recipes=pixels --evaluations=5000
+    python -m experiments.singh_namboodiri.pixels_vs_pyramid --images=folder --num_images=10 --layers=conv1,conv4,fc8
+    python -m experiments.singh_namboodiri.pixels_vs_pyramid --images=folder --layers=conv4 --evaluations=5000
 
-The pixels descend by `recipes.for_layer`, the pyramid by `recipes.laplacian_pyramid`; the stages of both are stretched
-to --evaluations steps in all, and nothing stops early. So they differ in spelling, optimizer and in how long they keep
-their priors, all at once. For both: the text's error, PSNR and SSIM to the photograph, the root mean square difference
-between the two pictures' three coarsest of six levels, in gray levels, whole and of color alone, and the time of an
-inversion in the fastest batch, which has compiled and is full; that is in the table alone. The paper says that its
-pyramid has the better coarse color, and gives no number.
+The stages of both recipes, `mahendran_vedaldi` and `laplacian_pyramid`, are stretched to --evaluations steps in all,
+and nothing stops early. So they differ in parameterization, optimizer and in how long their priors stay, all at once.
+For both: the text's error, PSNR and SSIM to the photograph, the root mean square difference between the three coarsest
+of six pyramid levels of the two images, in gray levels, whole and of color alone, and the time of an inversion in the
+fastest batch, which has compiled and is full. The paper says that its pyramid has the better coarse color, and gives
+no number.
 
 convergence_LAYER.png shows the mean relative error against evaluations. The table has it after half of them, too: what
-the second half still gained tells how far a descent is from its end.
+the second half still gained says how far a descent is from its end.
 """
 
 import dataclasses
-from collections.abc import Sequence
+import functools
 
 import numpy as np
-from absl import flags
 
 import invert_jax as ij
-from experiments.lib import cache, common, paper
+from experiments.lib import flags, paper, table
 
 FLAGS = flags.FLAGS
-
-LAYERS = ("conv1", "norm2", "conv4", "conv5", "pool5", "fc8")
 
 _TO_PHOTOGRAPH = {
     "psnr": ij.metrics.psnr,
     "ssim": ij.metrics.ssim,
     "coarse": paper.coarse_difference,
-    "color": paper.color_difference,
+    "color": functools.partial(paper.coarse_difference, color=True),
 }
 
 
-def _define_flags():
-    paper.define_flags("side_by_side", num_images=2, alexnet=True)
-    flags.DEFINE_list("layers", list(LAYERS), "Layers to invert.")
-    flags.DEFINE_list("recipes", list(common.RECIPES), f"Of {', '.join(common.RECIPES)}.")
-    flags.DEFINE_integer("evaluations", 900, "Gradient evaluations of each descent.", lower_bound=20)
-    paper.define_scale_flag()
-
-
-def main() -> None:
-    """Measures what the flags describe."""
-    paper.require_known("--layers", FLAGS.layers, ij.networks.LAYER_NAMES)
-    paper.require_known("--recipes", FLAGS.recipes, common.RECIPES)
-    photographs = paper.photographs(size=paper.ALEXNET_SIZE, gray=False)
-    scale_by = paper.scale_photographs()
-    paper.say_photographs(photographs)
-    workdir = common.make_workdir(FLAGS.workdir)
-
-    images, rows, times, tiles, labels = [photo.image for photo in photographs], [], [], [], []
-    descents = {}
-    for layer in FLAGS.layers:
-        representation = paper.alexnet(layer)
-        tiles.append(images[0])
-        labels.append(f"{photographs[0].name}, {layer}")
-        descents[layer] = {}
-        for name in FLAGS.recipes:
-            recipe = stretched(common.RECIPES[name](layer), FLAGS.evaluations)
-            found = cache.inversions(workdir, representation, recipe, images, description=f"{layer}, {name}")
-            descents[layer][name] = relative_errors(recipe, found)
-            restored = [np.clip(inversion.image[0], 0, 255) for inversion in found]
-            to_photograph = list(zip(restored, images, strict=True))
-            rows.append(
-                {
-                    "layer": layer,
-                    "spelling": name,
-                    **paper.measures(representation, found, images, scale_by),
-                    "halfway": descents[layer][name][:, FLAGS.evaluations // 2],
-                    **{like: np.array([of(*pair) for pair in to_photograph]) for like, of in _TO_PHOTOGRAPH.items()},
-                }
-            )
-            times.append(min(each.seconds[0] for each in found))
-            tiles.append(found[0].image[0])
-            labels.append(f"{name}: {100 * rows[-1]['text'][0]:.0f} %")
-
-    table = paper.markdown(
-        [
-            "layer",
-            "",
-            "the text's error, %",
-            "relative, half way, %",
-            "relative, %",
-            "PSNR, dB",
-            "SSIM",
-            "coarse error, gray levels",
-            "of color",
-            "seconds",
-        ],
-        [
-            [
-                row["layer"],
-                row["spelling"],
-                *(paper.percent(row[name]) for name in ("text", "halfway", "relative")),
-                f"{paper.mean_of(row['psnr']):.1f}",
-                f"{paper.mean_of(row['ssim']):.2f}",
-                f"{paper.mean_of(row['coarse']):.1f}",
-                f"{paper.mean_of(row['color']):.1f}",
-                f"{seconds:.0f}",
-            ]
-            for row, seconds in zip(rows, times, strict=True)
-        ],
-    )
-    note = (
-        f"{paper.network()}; means over {len(images)} photographs, N_Phi over {len(scale_by)}; "
-        f"{FLAGS.evaluations} evaluations of the gradient each. PSNR, SSIM and color of the pictures clipped to 0..255."
-    )
-    title = f"{' and '.join(FLAGS.recipes)}, {FLAGS.evaluations} evaluations, {paper.network()} (clipped to 0..255)"
-    at = np.unique(np.round(np.geomspace(1, FLAGS.evaluations, 12)).astype(int))
-    plots = {
-        f"convergence_{layer}": ij.viz.curves(
-            at,
-            {name: np.nanmean(100 * errors[:, at - 1], axis=0) for name, errors in each.items()},
-            title=f"{layer}, mean of {len(images)} photographs",
-            x_label="evaluations",
-            y_label="relative error, %",
-        )
-        for layer, each in descents.items()
-    }
-    paper.finish(
-        workdir,
-        results={"network": paper.network(), "images": [photo.name for photo in photographs], "rows": rows},
-        table=f"{table}\n{note}\n",
-        pictures={
-            "side_by_side": ij.viz.montage(tiles, labels=labels, columns=1 + len(FLAGS.recipes), title=title),
-            **plots,
-        },
-    )
+def _cases(layer):
+    representation, names = flags.representation(layer), flags.chosen("recipes", flags.RECIPES)
+    recipes = {name: stretched(flags.recipe(name, representation), FLAGS.evaluations) for name in names}
+    return [paper.Case(name, layer, recipe) for name, recipe in recipes.items()]
 
 
 def stretched(recipe: ij.Recipe, num_steps: int) -> ij.Recipe:
-    """The recipe with its stages stretched to this many steps in all, at least one each, and all of them made."""
-    ends = np.round(np.cumsum(recipe.steps) * (num_steps / recipe.num_steps)).astype(int)
-    return dataclasses.replace(recipe, steps=tuple(int(count) for count in np.diff(ends, prepend=0)), tolerance=None)
+    """The recipe with its stages stretched to this many steps in all, at least one each, and no early stop."""
+    counts = [stage.num_steps for stage in recipe.stages]
+    # Ends are rounded, not lengths, whose errors would add up to another number of steps.
+    ends = np.round(np.cumsum(counts) * (num_steps / recipe.num_steps)).astype(int)
+    stages = zip(recipe.stages, np.diff(ends, prepend=0), strict=True)
+    stages = tuple(dataclasses.replace(stage, num_steps=int(count)) for stage, count in stages)
+    return dataclasses.replace(recipe, stages=stages, tolerance=None)
 
 
-def relative_errors(recipe: ij.Recipe, found: Sequence[ij.sweeps.Restarts]) -> np.ndarray:
-    """The first restart's relative error before each step, `[P, T]`, from its loss; NaN if it is not finite."""
-    losses = np.stack([np.where(each.finite[0], each.energy[0, :, 1], np.nan) for each in found])
-    return np.sqrt(losses) if recipe.loss is ij.losses.normalized_squared_l2 else losses
+def _traces(case, found):
+    """The first restart's relative error before each step, `[N, T]`, from its loss; NaN if it is not finite."""
+    losses = np.stack([np.where(restarts.finite[0], restarts.energy.loss[0], np.nan) for restarts in found])
+    return np.sqrt(losses) if case.recipe.loss is ij.losses.normalized_squared_l2 else losses
 
+
+def _more(layer, case, found, images, numbers):
+    """How near the restored images, clipped to 0..255, are to the photographs."""
+    pairs = [(np.clip(restarts.image[0], 0, 255), image) for restarts, image in zip(found, images, strict=True)]
+    near = {name: np.array([measure(*pair) for pair in pairs]) for name, measure in _TO_PHOTOGRAPH.items()}
+    return {
+        "recipe": case.label,
+        "halfway": _traces(case, found)[:, FLAGS.evaluations // 2],
+        "seconds": min(restarts.seconds[0] for restarts in found),
+        **near,
+    }
+
+
+def _pictures(rows, photographs):
+    lines = table.lines_of_cases(rows, photographs)
+    title = f"{' and '.join(FLAGS.recipes)}, {FLAGS.evaluations} evaluations, {paper.network()} (clipped to 0..255)"
+    pictures = {"pixels_vs_pyramid": lambda: paper.sheet(list(lines.values()), title=title)}
+    return pictures | {f"convergence_{layer}": functools.partial(_plot, layer, rows) for layer in lines}
+
+
+def _plot(layer, rows):
+    steps = np.unique(np.round(np.geomspace(1, FLAGS.evaluations, 12)).astype(int))
+    traces = {row.case.label: _traces(row.case, row.found)[:, steps - 1] for row in rows if row.layer == layer}
+    return ij.viz.curves(
+        steps,
+        {recipe: np.nanmean(100 * errors, axis=0) for recipe, errors in traces.items()},
+        title=f"{layer}, mean of {FLAGS.num_images} photographs",
+        x_label="evaluations",
+        y_label="relative error, %",
+    )
+
+
+_tenths = functools.partial(paper.mean, digits=1)
+
+TABLE = table.Table(
+    name="pixels_vs_pyramid",
+    cases=_cases,
+    columns=(
+        ("layer", "layer", str),
+        ("recipe", "recipe", str),
+        ("normalized error, %", "normalized_error", paper.percent),
+        ("relative error halfway, %", "halfway", paper.percent),
+        ("relative error, %", "relative_error", paper.percent),
+        ("PSNR, dB", "psnr", _tenths),
+        ("SSIM", "ssim", functools.partial(paper.mean, digits=2)),
+        ("coarse error, gray levels", "coarse", _tenths),
+        ("of color", "color", _tenths),
+        ("seconds", "seconds", paper.mean),
+    ),
+    layers=("conv1", "norm2", "conv4", "conv5", "pool5", "fc8"),
+    more=_more,
+    pictures=_pictures,
+    note=" PSNR, SSIM and color of images clipped to 0..255.",
+    more_flags={"recipes": ("mahendran_vedaldi", "laplacian_pyramid"), "evaluations": 900},
+)
 
 if __name__ == "__main__":
-    _define_flags()
-    common.run(main)
+    TABLE.run()

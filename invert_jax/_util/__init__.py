@@ -1,1 +1,1 @@
-"""Plumbing that the library and its runners share; not public."""
+"""Utilities that the library and its runners share; not public."""

@@ -1,4 +1,4 @@
-"""Writing files whole or not at all."""
+"""Atomic writes: a file appears whole or not at all."""
 
 import os
 import pathlib
@@ -6,14 +6,14 @@ import uuid
 
 
 def write_bytes(path: str | os.PathLike, data: bytes) -> None:
-    """Writes a file that appears whole or not at all, replacing one of the same name.
+    """Writes a file whole or not at all, replacing one of the same name.
 
-    The bytes go to another name in the same folder, which is then renamed: a reader never sees half a file,
-    and a failure leaves the old one as it was.
+    The bytes are written to a temporary file in the same folder, which is then renamed: a reader never sees part of a
+    file, and a failure leaves the old file unchanged.
 
     Args:
       path: the file; its folder must exist.
-      data: its contents.
+      data: the contents.
 
     Raises:
       FileNotFoundError: the folder does not exist.
@@ -26,12 +26,13 @@ def write_bytes(path: str | os.PathLike, data: bytes) -> None:
     path = pathlib.Path(path)
     if not path.parent.is_dir():
         raise FileNotFoundError(f"The folder {path.parent} of {path.name} does not exist; create it first.")
-    temporary = path.with_name(f".{uuid.uuid4().hex}.tmp")  # without the name, which may be as long as names can be
+    # Not derived from the name, which may already have the greatest length that the file system allows.
+    temporary = path.with_name(f".{uuid.uuid4().hex}.tmp")
     try:
         with open(temporary, "wb") as file:
             file.write(data)
             file.flush()
-            os.fsync(file.fileno())  # or a machine that loses power may keep the name and not the bytes
+            os.fsync(file.fileno())  # otherwise a power failure may leave the new name without the bytes
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)

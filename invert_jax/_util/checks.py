@@ -1,28 +1,29 @@
-"""Checks at the seams: one clear sentence for a user's mistake, nothing at all inside a trace."""
+"""Checks of user input: a one-sentence error for a mistake, and no effect inside a trace."""
 
 import math
+import warnings
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
 
-_LARGEST, _LEAST = float(np.finfo(np.float32).max), float(np.finfo(np.float32).tiny)
+_LARGEST, _SMALLEST = float(np.finfo(np.float32).max), float(np.finfo(np.float32).tiny)
 
 
 def is_concrete(array) -> bool:
-    """Whether the values of `array` can be looked at (false while JAX traces)."""
+    """Whether `array` has values (false inside a trace)."""
     return not isinstance(array, Tracer)
 
 
 def require_image(image, *, channels: int | None = None, min_side: int = 1, what: str = "representation") -> None:
-    """Raises ValueError unless `image` is `[H, W, C]` with the channels and the size that `what` needs."""
+    """Raises ValueError unless `image` is `[H, W, C]` with the channels and size that `what` needs."""
     shape = np.shape(image)
     if len(shape) != 3:
-        hint = " (a gray image has a trailing axis of 1: image[..., None])" if len(shape) == 2 else ""
+        hint = " (give a gray image a trailing axis of 1: image[..., None])" if len(shape) == 2 else ""
         raise ValueError(f"The {what} takes one image [H, W, C]; got shape {shape}{hint}.")
     if channels is not None and shape[2] != channels:
-        hint = "load_image(path, gray=True)" if channels == 1 else "load_image(path), which gives three"
+        hint = "load_image(path, gray=True)" if channels == 1 else "load_image(path), which returns three"
         raise ValueError(f"The {what} takes {channels} channel(s); the image {shape} has {shape[2]}: use {hint}.")
     if min(shape[0], shape[1]) < min_side:
         raise ValueError(
@@ -34,7 +35,7 @@ def require_image(image, *, channels: int | None = None, min_side: int = 1, what
 def require_finite(array, what: str) -> None:
     """Raises ValueError when a concrete `array` holds NaN or infinity."""
     if is_concrete(array):
-        with np.errstate(over="ignore"):
+        with np.errstate(over="ignore"):  # a float64 too large for float32 counts as infinite
             bad = int(np.sum(~np.isfinite(np.asarray(array).astype(np.float32))))
         if bad:
             raise ValueError(
@@ -55,17 +56,19 @@ def require_non_negative(value, what: str) -> None:
 
 
 def _real(value) -> float:
-    """A scalar as a float; NaN, which passes no comparison, for anything that float32 cannot hold."""
+    """A scalar as a float; NaN, which fails every comparison, for anything that float32 cannot hold."""
     try:
         number = math.nan if isinstance(value, str) else float(value)
     except (TypeError, ValueError):
         return math.nan
-    return number if number == 0 or _LEAST <= abs(number) <= _LARGEST else math.nan
+    # XLA flushes denormal numbers to zero, so a rate or weight of 1e-40 would silently be none.
+    return number if number == 0 or _SMALLEST <= abs(number) <= _LARGEST else math.nan
 
 
 def require_key(key) -> None:
     """Raises TypeError unless `key` is one random key."""
     typed = isinstance(key, jax.Array) and jnp.issubdtype(key.dtype, jax.dtypes.prng_key)
+    # jax.random.PRNGKey(0) returns two plain numbers
     raw = not typed and np.shape(key) == (2,) and getattr(key, "dtype", None) == np.uint32
     if not (raw or (typed and np.shape(key) == ())):
         shape = f" of shape {np.shape(key)}" if np.shape(key) else ""
@@ -82,3 +85,84 @@ def require_count(value, what: str) -> None:
     """Raises ValueError unless `value` is an integer of at least 1."""
     if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:
         raise ValueError(f"{what} is {value!r}; it must be an integer, 1 or greater.")
+
+
+def require_index(value, what: str) -> None:
+    """Raises ValueError unless `value` is an integer of at least 0."""
+    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 0:
+        raise ValueError(f"{what} is {value!r}; it must be an integer, 0 or greater.")
+
+
+def require_image_shape(image_shape) -> tuple[int, int, int]:
+    """Returns `(H, W, C)` as integers; raises ValueError unless it is three whole numbers, each 1 or more."""
+    if np.shape(image_shape) != (3,) or any(side < 1 or side != int(side) for side in image_shape):
+        raise ValueError(
+            f"image_shape is {image_shape}; it must be whole numbers (height, width, channels), each >= 1."
+        )
+    height, width, channels = (int(side) for side in image_shape)
+    return height, width, channels
+
+
+def require_target(target, shape: tuple[int, ...], image_shape: tuple[int, int, int]) -> None:
+    """Raises ValueError unless `target` is finite and has the shape of the features of such an image."""
+    if np.shape(target) != shape:
+        raise ValueError(
+            f"The target has shape {np.shape(target)}; the representation of an image {image_shape} has shape "
+            f"{shape}: compute the target with this representation, or change image_shape."
+        )
+    require_finite(target, "target")
+
+
+def require_mask(mask, target) -> jax.Array:
+    """Returns the mask; raises ValueError unless it is boolean, of the target's shape, and has neurons to measure."""
+    mask = mask if isinstance(mask, jax.Array) else np.asarray(mask)
+    if mask.shape != np.shape(target) or mask.dtype != bool:
+        raise ValueError(
+            f"The mask is {mask.dtype} of shape {mask.shape}; it must be boolean, of the features' shape "
+            f"{np.shape(target)}: see invert_jax.masks."
+        )
+    if is_concrete(mask):
+        if not np.any(np.asarray(mask)):
+            raise ValueError("The mask selects no neuron at all; set at least one to True.")
+        if is_concrete(target) and not np.any(np.asarray(target)[np.asarray(mask)]):
+            raise ValueError(
+                "The target is zero at every neuron of the mask, so there is nothing to measure distances by; choose "
+                "neurons that the image excites."
+            )
+    return jnp.asarray(mask)
+
+
+def require_center(center, image_shape: tuple[int, int, int]) -> jax.Array:
+    """Returns the center as `[H, W, C]`; raises ValueError unless it is a scalar, `[C]` or `[H, W, C]`."""
+    center = jnp.asarray(center, jnp.float32)
+    fits = all(size in (1, side) for size, side in zip(center.shape[::-1], image_shape[::-1], strict=False))
+    if center.ndim not in (0, 1, 3) or not fits:
+        raise ValueError(
+            f"The representation's center has shape {center.shape}, which does not fit an image {image_shape}: "
+            f"give a scalar, [C] or [H, W, C]."
+        )
+    return jnp.broadcast_to(center.reshape((1,) * (3 - center.ndim) + center.shape), image_shape)
+
+
+def require_initial_image(images, image_shape: tuple[int, int, int], *, num_restarts: int | None = None):
+    """Returns None, the image, or one for each restart; raises ValueError unless finite and of the image's shape."""
+    if images is None:
+        return None
+    require_finite(images, "initial_image")
+    shapes = [tuple(image_shape)] if num_restarts is None else [tuple(image_shape), (num_restarts, *image_shape)]
+    if np.shape(images) not in shapes:
+        wanted = " or ".join(map(str, shapes))
+        raise ValueError(f"initial_image has shape {np.shape(images)}; it must be {wanted}: resize it.")
+    return images if num_restarts is None else np.broadcast_to(np.asarray(images, np.float32), shapes[1])
+
+
+def warn_of_divergence(finite: np.ndarray, failed_at: np.ndarray) -> None:
+    """Warns the caller's caller if restarts `[R]` are not finite: how many, from which step on, and what to do."""
+    diverged = failed_at[~finite]
+    if diverged.size:
+        warnings.warn(
+            f"{diverged.size} of {finite.size} restarts diverged, the first at step {diverged.min()}, and are not "
+            f"finite; leave them out by `finite`, and lower the first stage's rate or the priors' weights.",
+            RuntimeWarning,
+            stacklevel=3,
+        )

@@ -1,7 +1,7 @@
-"""Norms, powers and angles whose derivative is defined, as zero, where the textbook's is not.
+"""Norms, powers and angles with derivative zero where the usual derivative is undefined or infinite.
 
-Flat images, zero targets and empty patches all evaluate these at the origin. Both forward and
-reverse mode are defined.
+Flat images, zero targets and empty patches evaluate these functions at the origin, where JAX's own derivatives are NaN.
+Forward and reverse mode both work.
 """
 
 import functools
@@ -23,9 +23,10 @@ def safe_norm(x: jax.Array, axis: int | tuple[int, ...] | None = None) -> jax.Ar
 
 
 @safe_norm.defjvp
-def _norm_jvp(axis, primals, tangents):
+def _safe_norm_jvp(axis, primals, tangents):
     (x,), (dx,) = primals, tangents
     y = safe_norm(x, axis)
+    # The inner `where` matters: 1 / 0 in a branch that is not taken still makes second derivatives NaN.
     inverse = jnp.where(y > 0, 1 / jnp.where(y > 0, y, 1), 0)
     return y, jnp.sum(x * dx, axis=axis) * inverse
 
@@ -41,7 +42,7 @@ def safe_hypot(gx: jax.Array, gy: jax.Array) -> jax.Array:
 
 
 @safe_hypot.defjvp
-def _magnitude_jvp(primals, tangents):
+def _safe_hypot_jvp(primals, tangents):
     (gx, gy), (dx, dy) = primals, tangents
     m = safe_hypot(gx, gy)
     inverse = jnp.where(m > 0, 1 / jnp.where(m > 0, m, 1), 0)
@@ -59,7 +60,7 @@ def safe_angle(gx: jax.Array, gy: jax.Array) -> jax.Array:
 
 
 @safe_angle.defjvp
-def _angle_jvp(primals, tangents):
+def _safe_angle_jvp(primals, tangents):
     (gx, gy), (dx, dy) = primals, tangents
     square = gx * gx + gy * gy
     inverse = jnp.where(square > 0, 1 / jnp.where(square > 0, square, 1), 0)
@@ -70,7 +71,7 @@ def _angle_jvp(primals, tangents):
 def safe_power(v: jax.Array, exponent: float) -> jax.Array:
     """`v ** exponent` for `v >= 0` and `exponent > 0`; its gradient is 0 where `v` is 0.
 
-    For `exponent < 1` the derivative grows without bound towards 0: a subgradient, 0, is taken there.
+    For `exponent < 1` the derivative is unbounded near 0; the value 0 is used at 0 itself.
 
     >>> safe_power(jnp.array([0.0, 4.0]), 0.5).tolist()
     [0.0, 2.0]
@@ -81,7 +82,7 @@ def safe_power(v: jax.Array, exponent: float) -> jax.Array:
 
 
 @safe_power.defjvp
-def _power_jvp(exponent, primals, tangents):
+def _safe_power_jvp(exponent, primals, tangents):
     (v,), (dv,) = primals, tangents
     if exponent == 1:
         return v, dv
@@ -92,7 +93,7 @@ def _power_jvp(exponent, primals, tangents):
 
 @jax.custom_jvp
 def safe_abs(x):
-    """`|x|`, elementwise; its gradient is `sign(x)`: 0 at 0, where that of `jnp.abs` is 1.
+    """`|x|`, elementwise; its gradient is `sign(x)`: 0 at 0, where the gradient of `jnp.abs` is 1.
 
     >>> float(jax.grad(safe_abs)(0.0))
     0.0
@@ -101,6 +102,6 @@ def safe_abs(x):
 
 
 @safe_abs.defjvp
-def _absolute_jvp(primals, tangents):
+def _safe_abs_jvp(primals, tangents):
     (x,), (dx,) = primals, tangents
     return safe_abs(x), jnp.sign(x) * dx

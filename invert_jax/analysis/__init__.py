@@ -1,4 +1,7 @@
-"""What restarts say: how much they differ, how alike their features are, and how certain either number is."""
+"""Statistics of finished restarts: how different the images are, how alike their codes, how certain both numbers are.
+
+Arrays go in, NumPy comes out, on the host.
+"""
 
 from invert_jax.analysis.bootstrap import (
     Comparison,
@@ -8,15 +11,27 @@ from invert_jax.analysis.bootstrap import (
     stratified_bootstrap_ci,
 )
 from invert_jax.analysis.diversity import (
+    Concentration,
     Diversity,
     PixelStd,
+    concentration,
     diversity,
-    null_distances,
     pairwise_rms,
+    pixel_std,
+    std_map,
+)
+from invert_jax.analysis.equivalence import (
+    Measurement,
+    Nulls,
+    Summary,
+    measure_nulls,
+    measure_restarts,
+    null_distances,
     percentile_rank,
     perturbations,
-    pixel_std,
     rank_correlation,
+    restart_mean,
+    summarize,
     top_k_agreement,
 )
 from invert_jax.analysis.jacobian import SingularDirections, singular_directions
@@ -24,14 +39,21 @@ from invert_jax.analysis.repulsion import Coupled, low_error_path, repel
 
 __all__ = [
     "Comparison",
+    "Concentration",
     "Coupled",
     "Diversity",
     "Interval",
+    "Measurement",
+    "Nulls",
     "PixelStd",
     "SingularDirections",
+    "Summary",
     "bootstrap_ci",
+    "concentration",
     "diversity",
     "low_error_path",
+    "measure_nulls",
+    "measure_restarts",
     "null_distances",
     "paired_permutation_test",
     "pairwise_rms",
@@ -40,7 +62,10 @@ __all__ = [
     "pixel_std",
     "rank_correlation",
     "repel",
+    "restart_mean",
     "singular_directions",
+    "std_map",
     "stratified_bootstrap_ci",
+    "summarize",
     "top_k_agreement",
 ]

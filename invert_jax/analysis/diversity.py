@@ -1,7 +1,4 @@
-"""What restarts say of an invariance: how different the images of one code are, and how alike their codes.
-
-All of it is statistics of finished restarts, on the host: arrays in, NumPy out. How sure they are, `intervals` says.
-"""
+"""How different the images of one code are: in pixels, in structure, by scale and by place."""
 
 import functools
 from typing import NamedTuple
@@ -12,82 +9,87 @@ import numpy as np
 
 from invert_jax import pyramid
 from invert_jax._util import checks
+from invert_jax._util.reprs import short_repr
 from invert_jax.analysis import metrics
 
 
 class Diversity(NamedTuple):
-    """How different R images are from each other.
+    """How different R images are from each other."""
 
-    Attributes:
-      distance: `[R, R]`, root mean square differences in gray levels.
-      ssim: `[R, R]`, structural similarities; 1 on the diagonal.
-      bands: `[K, R, R]`, root mean square differences of the Laplacian bands, the finest first, in gray levels.
-      effective_number: of distinct images among them, 1 to R.
-    """
+    distance: np.ndarray  # [R, R], root mean square differences, in gray levels
+    ssim: np.ndarray  # [R, R], structural similarities; 1 on the diagonal
+    bands: np.ndarray  # [K, R, R], distances of the Laplacian bands, the finest first, in gray levels
+    effective_number: float  # of distinct images, 1 to R
 
-    distance: np.ndarray
-    ssim: np.ndarray
-    bands: np.ndarray
-    effective_number: float
+    __repr__ = short_repr
 
 
 class PixelStd(NamedTuple):
-    """Where, and at which scale, R images differ.
+    """Mean and standard deviation (divisor R - 1) over R images, pixel by pixel, in gray levels."""
 
-    Attributes:
-      mean: `[H, W, C]`.
-      deviation: `[H, W, C]`, the standard deviation, in gray levels.
-      bands: `[K, H, W, C]`, the standard deviation of each Laplacian band, the finest first.
-    """
+    mean: np.ndarray  # [H, W, C]
+    std: np.ndarray  # [H, W, C]
+    bands: np.ndarray  # [K, H, W, C], the standard deviation of each Laplacian band, the finest first
 
-    mean: np.ndarray
-    deviation: np.ndarray
-    bands: np.ndarray
+    __repr__ = short_repr
+
+
+class Concentration(NamedTuple):
+    """How much of a map lies inside a box, and how close to the box's center."""
+
+    inside: float  # fraction of the map in the box
+    area: float  # fraction of the map's area in the box
+    side: int  # of the square about the box's center that holds a given fraction of the map, in pixels
 
 
 def diversity(images, *, num_levels: int = 6, resolution: float = 0.5) -> Diversity:
-    """How different the images of one code are: in pixels, in structure, band by band, and how many they amount to.
+    """Pairwise differences of the images of one code, and the effective number of distinct images among them.
 
-    The effective number is `1 + (sum_i l_i)^2 / sum_i (l_i + e)^2`, the `l_i` being the R - 1 eigenvalues of the Gram
-    matrix of the images about their mean, and `e = H W C resolution^2`: the participation ratio, 1 for images that are
-    all the same, R for R images each as far from every other, and between them where they differ by about the
-    resolution. R images drawn alike from d directions have about `1 + d (R - 1) / (d + R)`, so it grows with R until R
-    is many times d, and says no more than R where d is large.
+    The effective number is a participation ratio,
+
+        1 + (sum_i l_i)^2 / sum_i (l_i + e)^2,    e = H W C resolution^2,
+
+    with `l_i` the R - 1 eigenvalues of the Gram matrix of the centered images. It is 1 if all images are equal and R
+    if all are equally far from each other. R random images in d dimensions give about `1 + d (R - 1) / (d + R)`, so
+    the number grows with R until R is much larger than d, and is a lower bound where d is large.
 
     Args:
-      images: `[R, H, W, C]`, two or more, 0..255; those of the restarts that are finite.
-      num_levels: K, bands of the Laplacian pyramid, the last being what is left.
-      resolution: differences that do not count, in gray levels, root mean square: images that lie 2.2 times as far
-        from each other count half, ten times as far in full.
+      images: `[R, H, W, C]`, two or more finite restarts, 0..255.
+      num_levels: K, bands of the Laplacian pyramid, the coarsest being the low-pass residual.
+      resolution: root mean square difference that is not counted, in gray levels. Two images 2.2 times as far apart
+        count half, two images ten times as far apart count in full.
 
     Returns:
       A `Diversity`.
 
     Raises:
-      ValueError: not R images, fewer than two, or some not finite.
+      ValueError: not R images, fewer than two, or images that are not finite.
 
-    Source: the participation ratio of Gao et al., "A theory of multineuronal dimensionality, dynamics and measurement",
-    2017, of restarts in place of neurons.
+    Source: Gao et al., "A theory of multineuronal dimensionality, dynamics and measurement", 2017, with restarts in
+    place of neurons.
 
     >>> black, white = np.zeros((16, 16, 1)), np.full((16, 16, 1), 255.0)
-    >>> found = diversity(np.stack([black, white, white]))
-    >>> found.distance[0].tolist(), round(found.effective_number, 3)
+    >>> result = diversity(np.stack([black, white, white]))
+    >>> result.distance[0].tolist(), round(result.effective_number, 3)
     ([0.0, 255.0, 255.0], 2.0)
     """
-    images = _restarts(images)
+    images = _require_restarts(images)
     centered = (images - images.mean(0)).reshape(len(images), -1)
-    values = np.maximum(np.linalg.eigvalsh(centered @ centered.T)[1:], 0).astype(np.float64)
-    floor = np.sum((values + resolution**2 * images[0].size) ** 2)
+    # Centering makes one eigenvalue zero; eigvalsh sorts it first, and rounding may leave others just below zero.
+    eigenvalues = np.maximum(np.linalg.eigvalsh(centered @ centered.T)[1:], 0).astype(np.float64)
+    denominator = np.sum((eigenvalues + resolution**2 * images[0].size) ** 2)
+    pairs, ssim = np.triu_indices(len(images), 1), np.eye(len(images))
+    ssim[pairs] = ssim[pairs[::-1]] = _ssim_of_pairs(images, np.stack(pairs, axis=1))
     return Diversity(
         distance=pairwise_rms(images),
-        ssim=_ssim(images),
-        bands=np.stack([pairwise_rms(band) for band in _bands(images, num_levels)]),
-        effective_number=float(1 + values.sum() ** 2 / floor) if floor else 1.0,
+        ssim=ssim,
+        bands=np.stack([pairwise_rms(band) for band in _laplacian_bands(images, num_levels)]),
+        effective_number=float(1 + eigenvalues.sum() ** 2 / denominator) if denominator else 1.0,
     )
 
 
 def pairwise_rms(arrays) -> np.ndarray:
-    """Root mean square differences between R arrays, `[R, R]`: of images in gray levels, of codes in their own unit.
+    """Root mean square differences between R arrays: images in gray levels, codes in the features' unit.
 
     Args:
       arrays: `[R, ...]`.
@@ -105,197 +107,107 @@ def pairwise_rms(arrays) -> np.ndarray:
 
 
 def pixel_std(images, *, num_levels: int = 6) -> PixelStd:
-    """Where, and at which scale, the code does not care: mean and standard deviation of restarts, pixel by pixel.
+    """Mean and standard deviation over restarts, pixel by pixel, whole and by Laplacian band.
 
     Args:
-      images: `[R, H, W, C]`, two or more, 0..255; those of the restarts that are finite.
-      num_levels: K, bands of the Laplacian pyramid, the last being what is left.
+      images: `[R, H, W, C]`, two or more finite restarts, 0..255.
+      num_levels: K, bands of the Laplacian pyramid, the coarsest being the low-pass residual.
 
     Returns:
       A `PixelStd`.
 
     Raises:
-      ValueError: not R images, fewer than two, or some not finite.
+      ValueError: not R images, fewer than two, or images that are not finite.
 
-    >>> pixel_std(np.stack([np.zeros((8, 8, 1)), np.full((8, 8, 1), 2.0)])).deviation[0, 0].tolist()
+    >>> pixel_std(np.stack([np.zeros((8, 8, 1)), np.full((8, 8, 1), 2.0)])).std[0, 0].tolist()
     [1.4142135381698608]
     """
-    images = _restarts(images)
-    deviations = [band.std(0, ddof=1) for band in _bands(images, num_levels)]
-    return PixelStd(images.mean(0), images.std(0, ddof=1), np.stack(deviations))
+    images = _require_restarts(images)
+    bands = _laplacian_bands(images, num_levels).std(1, ddof=1)
+    return PixelStd(images.mean(0), images.std(0, ddof=1), bands)
 
 
-def percentile_rank(distance, null) -> np.ndarray:
-    """Where distances lie among those of a null: 0 below all of them, 0.5 in their middle, 1 above all.
+def std_map(images) -> np.ndarray:
+    """Standard deviation over restarts as one map: the root of the variance (divisor R - 1), averaged over channels.
 
     Args:
-      distance: any shape; NaN has no place, and stays NaN.
-      null: distances of what is known, such as those between the codes of different photographs.
+      images: `[R, H, W, C]`, two or more finite restarts; clip them to 0..255 for the deviation of what is displayed.
 
     Returns:
-      Fractions, of the shape of `distance`; what equals some of the null counts as half above them, but no distance at
-      all is 0, even in a null that holds such (HOG does not feel that a picture is darker).
+      `[H, W]`, in the unit of the images.
 
     Raises:
-      ValueError: an empty null, or one that is not finite.
+      ValueError: not R images, fewer than two, or images that are not finite.
 
-    >>> percentile_rank([0.0, 2.0, 9.0], [1.0, 2.0, 3.0]).tolist()
-    [0.0, 0.5, 1.0]
+    >>> std_map(np.stack([np.zeros((1, 2, 3)), np.full((1, 2, 3), 2.0)])).round(4)
+    array([[1.4142, 1.4142]], dtype=float32)
     """
-    null = np.sort(np.asarray(null, np.float64).ravel())
-    if not null.size or not np.isfinite(null).all():
-        lost = np.sum(~np.isfinite(null))
-        raise ValueError(f"A null needs finite distances, one or more; got {null.size}, {lost} of them not finite.")
-    distance = np.asarray(distance, np.float64)
-    below, through = (np.searchsorted(null, distance, side=side) for side in ("left", "right"))
-    among = np.where(distance > 0, (below + through) / (2 * null.size), 0.0)
-    return np.where(np.isnan(distance), np.nan, among)[()]
+    return np.sqrt(np.mean(_require_restarts(images).std(0, ddof=1) ** 2, axis=2))
 
 
-def null_distances(codes) -> np.ndarray:
-    """The null of different images: distances between the codes of all pairs of photographs.
+def concentration(values, box: tuple[int, int, int, int], *, fraction: float = 0.9) -> Concentration:
+    """Concentration of a map in a box: of the variance over restarts, say, in the receptive field of some neurons.
 
     Args:
-      codes: `[P, F...]`, of two photographs or more.
+      values: `[H, W]` or `[H, W, C]`, not negative.
+      box: `(top, left, bottom, right)`, as `receptive_field.pixel_box` returns; may reach beyond the map.
+      fraction: fraction of the map that the square holds.
 
     Returns:
-      `[P (P - 1) / 2]`, root mean square distances.
+      A `Concentration`; for a map of zeros `inside` is NaN and `side` 0.
 
     Raises:
-      ValueError: fewer than two photographs.
+      ValueError: another shape, or values that are negative or not finite.
 
-    >>> null_distances(np.array([[0.0], [1.0], [3.0]])).tolist()
-    [1.0, 3.0, 2.0]
+    >>> result = concentration(np.pad(np.ones((4, 4)), 3), (2, 2, 8, 8))
+    >>> result.inside, result.area, result.side
+    (1.0, 0.36, 4)
     """
-    if len(codes) < 2:
-        raise ValueError(f"The null of different images needs two photographs or more; got {len(codes)}.")
-    return pairwise_rms(codes)[np.triu_indices(len(codes), 1)]
+    values = np.asarray(values, np.float64)
+    if values.ndim not in (2, 3) or not np.isfinite(values).all() or np.any(values < 0):
+        raise ValueError(f"A map is [H, W] or [H, W, C], finite and not negative; got shape {values.shape}.")
+    values = values.reshape(*values.shape[:2], -1).sum(axis=2)
+    top, left, bottom, right = box
+    part = values[max(top, 0) : max(bottom, 0), max(left, 0) : max(right, 0)]
+    total, area = values.sum(), part.size / values.size
+    if total == 0:
+        return Concentration(np.nan, area, 0)
+    rows, columns = np.indices(values.shape) + 0.5
+    # The squares about the center are the level sets of the maximum norm; the map is summed outward over them.
+    distance = np.maximum(np.abs(rows - (top + bottom) / 2), np.abs(columns - (left + right) / 2))
+    order = np.argsort(distance, axis=None, kind="stable")
+    last = np.searchsorted(np.cumsum(values.ravel()[order]), fraction * total)
+    side = round(2 * distance.ravel()[order[min(last, values.size - 1)]]) + 1  # from pixel centers to pixel edges
+    return Concentration(float(part.sum() / total), area, side)
 
 
-def perturbations(key: jax.Array, image) -> dict[str, np.ndarray]:
-    """The null of the same image: what nobody would call another picture.
-
-    Args:
-      key: random key of the noise.
-      image: `[H, W, C]`, 0..255.
-
-    Returns:
-      `{name: image}`: moved by a pixel and by four along either axis, the edge repeated; blurred once by the 5 taps of
-      Burt & Adelson; with noise of 5 gray levels; 10 gray levels darker and lighter.
-
-    Raises:
-      ValueError: not an image.
-      TypeError: not a random key.
-
-    >>> sorted(perturbations(jax.random.key(0), np.zeros((8, 8, 1))))[:3]
-    ['blurred', 'darker', 'lighter']
-    """
-    checks.require_key(key)
-    checks.require_image(image, what="perturbation")
-    image = np.asarray(image, np.float32)
-    height, width = image.shape[:2]
-    padded = np.pad(image, ((2, 2), (2, 2), (0, 0)), mode="edge")
-    blurred = np.sum([tap * padded[i : i + height] for i, tap in enumerate(pyramid.KERNEL)], axis=0)
-    blurred = np.sum([tap * blurred[:, i : i + width] for i, tap in enumerate(pyramid.KERNEL)], axis=0)
-    moved = {
-        f"moved {'down' if axis == 0 else 'right'} {by}": np.take(
-            image, np.maximum(np.arange(image.shape[axis]) - by, 0), axis
-        )
-        for axis in (0, 1)
-        for by in (1, 4)
-    }
-    return {
-        **moved,
-        "blurred": blurred,
-        "noisy": image + 5 * np.asarray(jax.random.normal(key, image.shape)),
-        "darker": image - 10,
-        "lighter": image + 10,
-    }
-
-
-def rank_correlation(codes, target) -> np.ndarray:
-    """Spearman's rank correlation of each code with the target: 1 where the features keep their order.
-
-    Args:
-      codes: `[R, F...]`.
-      target: `[F...]`.
-
-    Returns:
-      `[R]`; NaN for a code, or a target, whose features are all the same.
-
-    >>> rank_correlation(np.array([[1.0, 2.0, 9.0], [3.0, 2.0, 1.0]]), np.array([1.0, 2.0, 3.0])).tolist()
-    [1.0, -1.0]
-    """
-    from scipy import stats
-
-    ranks = stats.rankdata(np.asarray(codes).reshape(len(codes), -1), axis=1)
-    ranks, target = ranks - ranks.mean(1, keepdims=True), stats.rankdata(np.asarray(target).ravel())
-    target = target - target.mean()
-    with np.errstate(invalid="ignore", divide="ignore"):
-        return ranks @ target / np.sqrt(np.sum(ranks**2, axis=1) * np.sum(target**2))
-
-
-def top_k_agreement(scores, target, *, count: int) -> np.ndarray:
-    """Whether the target's best class is among each code's `count` best, as in top-1 and top-5 accuracy.
-
-    Args:
-      scores: `[R, F...]`, such as fc8 of the restarts.
-      target: `[F...]`.
-      count: how many classes.
-
-    Returns:
-      `[R]`, 1 or 0; NaN for scores that are not finite.
-
-    Raises:
-      ValueError: scores and target of different shapes, or more classes than there are.
-
-    >>> top_k_agreement(np.array([[0.9, 0.8, 0.5]]), np.array([0.2, 0.8, 0.1]), count=2).tolist()
-    [1.0]
-    """
-    checks.require_count(count, "count")
-    scores, target = np.asarray(scores), np.asarray(target)
-    if scores.shape[1:] != target.shape:
-        raise ValueError(f"The scores have shape {scores.shape}, R codes of the target's shape {target.shape} are due.")
-    scores, target = scores.reshape(len(scores), -1), target.ravel()
-    if count > target.size:
-        raise ValueError(f"The {count} best of {target.size} classes are asked for; give a count that is no larger.")
-    theirs = np.argsort(-scores, axis=1, kind="stable")[:, :count]
-    return np.where(np.isfinite(scores).all(axis=1), np.any(theirs == np.argmax(target), axis=1), np.nan)
-
-
-def _restarts(images):
+def _require_restarts(images):
+    """The images as float32 `[R, H, W, C]`, checked."""
     images = np.asarray(images, np.float32)
     if images.ndim != 4 or len(images) < 2:
         raise ValueError(f"Restarts are images [R, H, W, C], two or more; got shape {images.shape}.")
     if not np.isfinite(images).all():
-        bad = int(np.sum(~np.isfinite(images).all(axis=(1, 2, 3))))
-        raise ValueError(f"{bad} of {len(images)} restarts are not finite; leave them out: images[found.finite].")
+        count = int(np.sum(~np.isfinite(images).all(axis=(1, 2, 3))))
+        raise ValueError(f"{count} of {len(images)} restarts are not finite; select images[preimage.finite] first.")
     return images
 
 
-def _bands(images, num_levels):
-    """Each band of the pyramid at the images' size, the finest first; they add up to the images."""
+def _laplacian_bands(images, num_levels):
+    """`[K, R, H, W, C]`: the bands at the images' size, the finest first; they add up to the images."""
     checks.require_count(num_levels, "num_levels")
-    shown = np.stack([_shown(image, num_levels=num_levels) for image in images], axis=1)  # [K, R, H, W, C]
-    return [*(shown[1:] - shown[:-1])[::-1], shown[0]]
+    # Stage k of the switched pyramid is the image without its finest bands; differences of stages are the bands.
+    stages = np.stack([_pyramid_stages(image, num_levels=num_levels) for image in images], axis=1)
+    return np.diff(stages, axis=0, prepend=np.float32(0))[::-1]
 
 
 @functools.partial(jax.jit, static_argnames="num_levels")
-def _shown(image, *, num_levels):
-    """What every stage shows of an image, the coarsest first, `[K, H, W, C]`."""
-    return jax.lax.map(
-        lambda stage: pyramid.switched_at_stage(image, stage, num_levels=num_levels), jnp.arange(num_levels)
-    )
-
-
-def _ssim(images):
-    """Of all pairs, `[R, R]`."""
-    pairs = np.triu_indices(len(images), 1)
-    found = np.eye(len(images))
-    found[pairs] = found[pairs[::-1]] = _ssim_of_pairs(images, np.stack(pairs, axis=1))
-    return found
+def _pyramid_stages(image, *, num_levels):
+    """The image at every stage of the switched pyramid, the coarsest first, `[K, H, W, C]`."""
+    stages = jnp.arange(num_levels)
+    return jax.lax.map(lambda stage: pyramid.switched_at_stage(image, stage, num_levels=num_levels), stages)
 
 
 @jax.jit
 def _ssim_of_pairs(images, pairs):
+    # One pair at a time: memory stays that of one SSIM whatever R is.
     return jax.lax.map(lambda pair: metrics.ssim(images[pair[0]], images[pair[1]]), pairs)

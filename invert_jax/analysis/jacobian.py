@@ -1,36 +1,33 @@
-"""What a code feels, close to one image: the extreme singular directions of the representation's Jacobian there.
+"""Sensitivity of a code close to one image: the extreme singular directions of the representation's Jacobian.
 
-Where restarts show how wide an invariance is, this shows its tangent: the changes of an image that move its code most,
-and those that hardly move it.
+Restarts show how wide an invariance is; these directions are tangent to it.
 """
 
 import functools
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from invert_jax._util import checks
+from invert_jax._util.reprs import short_repr
 from invert_jax.types import Representation
 
-_SUBSPACE = 24  # Lanczos vectors, beside twice those asked for
+_EXTRA_LANCZOS_VECTORS = 24  # in addition to two for each direction
 
 
 class SingularDirections(NamedTuple):
     """Extreme singular directions of a Jacobian, the most extreme first.
 
-    Attributes:
-      direction: `[K, H, W, C]`, of unit Euclidean norm, orthogonal to each other; signs are arbitrary.
-      singular_value: `[K]`, `|m J v| / |v|`, the singular values: change of the code for a change of the image, in the features'
-        unit per gray level. Those of the least are known to the root of the tolerance, of the largest.
-      residual: `[K]`, `|A v - singular_value^2 v| / largest singular_value^2`, with `A = J^T m J`: how far from exact they are.
+    The smallest singular values are accurate only to the root of the tolerance, relative to the largest.
     """
 
-    direction: np.ndarray
-    singular_value: np.ndarray
-    residual: np.ndarray
+    direction: np.ndarray  # [K, H, W, C], of unit Euclidean norm, orthogonal to each other; signs are arbitrary
+    singular_value: np.ndarray  # [K], |m J v| / |v|, in the features' unit per gray level
+    residual: np.ndarray  # [K], |A v - singular_value^2 v| / largest singular_value^2, with A = J^T m J
+
+    __repr__ = short_repr
 
 
 def singular_directions(
@@ -47,41 +44,41 @@ def singular_directions(
 ) -> SingularDirections:
     """The changes of an image to which its code is most, or least, sensitive, to first order.
 
-    Eigenvectors of `A = J^T m J` by scipy's implicitly restarted Lanczos method (ARPACK), `A v` being one forward- and
-    one reverse-mode derivative. The least sensitive are the largest of `max - A`. Of all directions these are fine
-    noise for almost every network; `num_frequencies` looks among smooth ones alone. Where more directions have no
-    effect at all than are asked for, which of them come back is up to the key; so it is where none has any.
+    Eigenvectors of `A = J^T m J` by the implicitly restarted Lanczos method (ARPACK). A product `A v` is one forward-
+    and one reverse-mode derivative. For almost every network the least sensitive directions are fine noise;
+    `num_frequencies` restricts the search to smooth directions. If the null space has more than K dimensions, which of
+    its vectors are returned depends on the key.
 
     Args:
       key: random key of the solver's start.
       representation: Phi.
-      image: `[H, W, C]`, 0..255: where.
-      least: the least sensitive instead of the most.
-      count: K.
-      num_frequencies: of the cosine transform along either axis, the lowest: directions are made of these; None is all.
+      image: `[H, W, C]`, 0..255.
+      least: the least sensitive directions instead of the most sensitive.
+      count: K, the number of directions.
+      num_frequencies: directions are combinations of this many lowest cosines (DCT-II) along either axis; None is all.
       mask: boolean `[F...]`, m, the neurons that count.
-      tolerance: relative accuracy of eigenvalues, of the largest in either case.
-      max_iterations: restarts of the solver. What has not converged by then is NaN, after what has.
+      tolerance: accuracy of eigenvalues, relative to the largest.
+      max_iterations: largest number of restarts of the solver. Directions that have not converged by then are NaN, and
+        last.
 
     Returns:
-      `SingularDirections`.
+      A `SingularDirections`.
 
     Raises:
-      ValueError: an image or mask that does not fit, a count out of range, or nothing that converged.
+      ValueError: an image or mask that does not fit, a count out of range, or no converged direction.
       TypeError: not a random key.
 
-    Source: Lehoucq, Sorensen & Yang, "ARPACK users' guide", 1998, as scipy has it.
+    Source: Lehoucq, Sorensen & Yang, "ARPACK users' guide", 1998, in scipy's implementation.
 
     >>> from invert_jax import representations
-    >>> double = representations.from_function(lambda _, image: image[:2] * jnp.array([3.0, 2.0])[:, None, None])
-    >>> found = singular_directions(jax.random.key(0), double, np.zeros((9, 1, 1)), count=2)
-    >>> np.round(found.singular_value, 4).tolist(), np.abs(found.direction[0, :3, 0, 0]).round(3).tolist()
+    >>> linear = representations.from_function(lambda _, image: image[:2] * jnp.array([3.0, 2.0])[:, None, None])
+    >>> result = singular_directions(jax.random.key(0), linear, np.zeros((9, 1, 1)), count=2)
+    >>> np.round(result.singular_value, 4).tolist(), np.abs(result.direction[0, :3, 0, 0]).round(3).tolist()
     ([3.0, 2.0], [1.0, 0.0, 0.0])
-    >>> float(singular_directions(jax.random.key(0), double, np.zeros((9, 1, 1)), least=True, count=1).singular_value[0]) < 0.05
+    >>> least = singular_directions(jax.random.key(0), linear, np.zeros((9, 1, 1)), least=True, count=1)
+    >>> float(least.singular_value[0]) < 0.05
     True
     """
-    from scipy.sparse import linalg
-
     checks.require_key(key)
     checks.require_count(count, "count")
     checks.require_image(image)
@@ -95,84 +92,82 @@ def singular_directions(
     grid = (bases[0].shape[1], bases[1].shape[1], channels)
     size = int(np.prod(grid))
     if count > size - 2:
-        raise ValueError(f"{count} directions are asked for, of a space of {size}; give a count of at most {size - 2}.")
+        raise ValueError(f"The count is {count}, in a space of dimension {size}; give a count of at most {size - 2}.")
 
     def gram(vector):
-        return np.asarray(_gram(representation, image, mask, *bases, jnp.asarray(vector, jnp.float32).reshape(grid)))
-
-    def largest(apply, count):
-        operator: Any = linalg.aslinearoperator(_Matrix((size, size), np.dtype(np.float32), apply))
-        subspace = min(size, 2 * count + _SUBSPACE)
-        try:
-            found = linalg.eigsh(
-                operator,
-                count,
-                v0=start,
-                ncv=subspace,
-                which="LA",
-                tol=tolerance,  # pyright: ignore[reportArgumentType]
-                maxiter=max_iterations,
-            )
-        except linalg.ArpackNoConvergence as error:
-            if not error.eigenvalues.size:
-                raise ValueError(
-                    f"No direction converged in {max_iterations} iterations; raise max_iterations or tolerance."
-                ) from None
-            found = error.eigenvalues, error.eigenvectors
-        return found[0][::-1], found[1].T[::-1]
+        coefficients = jnp.asarray(vector, jnp.float32).reshape(grid)
+        return np.asarray(_gram(representation, image, mask, *bases, coefficients)).ravel()
 
     start = np.asarray(jax.random.normal(key, (size,)))
-    felt = np.any(gram(start))  # ARPACK has nothing to say of a matrix that is zero
-    top = max(float(largest(gram, 1)[0][0]), 1e-30) if felt else 1.0
-    if not felt:
-        vectors = np.linalg.qr(np.asarray(jax.random.normal(key, (size, count))))[0].T
-    elif least:
-        _, vectors = largest(lambda vector: 1.01 * top * vector.ravel() - gram(vector).ravel(), count)
-    else:
-        _, vectors = largest(lambda vector: gram(vector).ravel(), count)
-    moved = np.stack([gram(vector).ravel() for vector in vectors])
-    values = np.maximum(np.sum(vectors * moved, axis=1), 0)
-    whole = np.stack([_spread(*bases, jnp.asarray(vector.reshape(grid))) for vector in vectors])
-    residual = np.linalg.norm(moved - values[:, None] * vectors, axis=1) / top
-    lost = count - len(values)
-    return SingularDirections(
-        np.pad(whole, ((0, lost), (0, 0), (0, 0), (0, 0)), constant_values=np.nan),
-        np.pad(np.sqrt(values), (0, lost), constant_values=np.nan),
-        np.pad(residual, (0, lost), constant_values=np.nan),
-    )
+    solve = functools.partial(_largest_eigenvectors, start=start, tolerance=tolerance, max_iterations=max_iterations)
+    vectors, largest = _extreme_eigenvectors(key, gram, solve, count, least=least, start=start)
+    products = np.stack([gram(vector) for vector in vectors])
+    # Rayleigh quotients: eigenvalues of the shifted matrix hold the small ones only to rounding of the largest.
+    values = np.maximum(np.sum(vectors * products, axis=1), 0)
+    residual = np.linalg.norm(products - values[:, None] * vectors, axis=1) / largest
+    directions = np.stack([_synthesize(*bases, jnp.asarray(vector.reshape(grid))) for vector in vectors])
+
+    def padded(array):
+        return np.pad(array, [(0, count - len(array)), *[(0, 0)] * (array.ndim - 1)], constant_values=np.nan)
+
+    return SingularDirections(padded(directions), padded(np.sqrt(values)), padded(residual))
 
 
-class _Matrix(NamedTuple):
-    """A matrix by what it does to a vector, as scipy asks for it."""
+def _extreme_eigenvectors(key, gram, solve, count, *, least, start):
+    """Eigenvectors `[<= count, size]` of the Gram matrix, the most extreme first, and its largest eigenvalue."""
+    # ARPACK fails on a zero matrix (a flat image under HOG): every direction is then a null direction.
+    if not np.any(gram(start)):
+        return np.linalg.qr(np.asarray(jax.random.normal(key, (start.size, count))))[0].T, 1.0
+    largest = max(float(solve(gram, 1)[0][0]), 1e-30)
+    if not least:
+        return solve(gram, count)[1], largest
+    # Lanczos finds the small eigenvalues of A only by solving with A, which is not available. They are the largest of
+    # `1.01 largest - A`: a shift just above the largest makes all of these positive, in spite of its own tolerance.
+    return solve(lambda vector: 1.01 * largest * vector.ravel() - gram(vector), count)[1], largest
 
-    shape: tuple[int, int]
-    dtype: np.dtype
-    matvec: Callable
+
+def _largest_eigenvectors(product, count, *, start, tolerance, max_iterations):
+    """Eigenvalues and eigenvectors of a symmetric matrix, descending; only the converged ones."""
+    from scipy.sparse import linalg
+
+    size, options = start.size, {"tol": tolerance, "maxiter": max_iterations, "v0": start, "which": "LA"}
+    operator = linalg.LinearOperator((size, size), matvec=product, dtype=np.float32)  # pyright: ignore[reportCallIssue]
+    try:
+        values, vectors = linalg.eigsh(operator, count, ncv=min(size, 2 * count + _EXTRA_LANCZOS_VECTORS), **options)
+    except linalg.ArpackNoConvergence as error:
+        if not error.eigenvalues.size:
+            message = f"No direction converged in {max_iterations} iterations; raise max_iterations or tolerance."
+            raise ValueError(message) from None
+        values, vectors = error.eigenvalues, error.eigenvectors
+    return values[::-1], vectors.T[::-1]  # scipy's are ascending
 
 
 @functools.cache
 def _cosines(size, count):
-    """`[size, count]`: the lowest orthonormal cosines (DCT-II); everything, if count is None, as the identity."""
+    """`[size, count]`: the lowest orthonormal cosines (DCT-II); the identity if count is None."""
     if count is None:
         return np.eye(size, dtype=np.float32)
     checks.require_count(count, "num_frequencies")
-    places, waves = np.arange(size) + 0.5, np.arange(min(count, size))
-    cosines = np.cos(np.pi * np.outer(places, waves) / size)
+    positions, frequencies = np.arange(size) + 0.5, np.arange(min(count, size))
+    cosines = np.cos(np.pi * np.outer(positions, frequencies) / size)
     return (cosines / np.linalg.norm(cosines, axis=0)).astype(np.float32)
 
 
 @jax.jit
-def _spread(rows, columns, small):
-    return jnp.einsum("ha,wb,abc->hwc", rows, columns, small)
+def _synthesize(rows, columns, coefficients):
+    """The image `[H, W, C]` of coefficients of two separable bases."""
+    return jnp.einsum("ha,wb,abc->hwc", rows, columns, coefficients)
 
 
 @jax.jit
-def _gram(representation, image, mask, rows, columns, small):
-    def features(small):
-        changed = image + _spread(rows, columns, small)
-        found = representation.apply(representation.params, changed)
-        return found if mask is None else jnp.where(mask, found, 0)
+def _gram(representation, image, mask, rows, columns, coefficients):
+    """`J^T m J v` in coefficients: a forward-mode derivative, then a reverse-mode one."""
 
-    _, change = jax.jvp(features, (jnp.zeros_like(small),), (small,))
-    _, back = jax.vjp(features, jnp.zeros_like(small))
-    return back(change)[0]
+    def features(coefficients):
+        changed = image + _synthesize(rows, columns, coefficients)
+        code = representation.apply(representation.params, changed)
+        return code if mask is None else jnp.where(mask, code, 0)
+
+    _, forward = jax.jvp(features, (jnp.zeros_like(coefficients),), (coefficients,))
+    _, reverse = jax.vjp(features, jnp.zeros_like(coefficients))
+    return reverse(forward)[0]

@@ -1,28 +1,15 @@
 """How far an inversion is from its target: in the features, and in the picture."""
 
-from typing import NamedTuple
-
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from invert_jax._util import checks, safe_math
+from invert_jax import losses
+from invert_jax._util import checks
 
 _PEAK = 255.0
 _SSIM_RADIUS = 5  # 3.5 standard deviations of 1.5 pixels, as Wang et al. (2004) cut their window
 _SSIM_SIGMA = 1.5
-
-
-class NormalizedErrors(NamedTuple):
-    """Two readings of "normalized error" for N inversions; they differ by a factor of 3 to 14.
-
-    Attributes:
-      text: `[N]`, the definition in the paper's text, and what its tables hold.
-      squared: `[N]`, what the script released with the paper computes.
-    """
-
-    text: jax.Array
-    squared: jax.Array
 
 
 def relative_error(features: jax.Array, target: jax.Array, mask: jax.Array | None = None) -> jax.Array:
@@ -49,20 +36,15 @@ def relative_error(features: jax.Array, target: jax.Array, mask: jax.Array | Non
     if mask is not None:
         mask = jnp.asarray(mask)
         _require_same_shape(mask, target, "mask", "target")
-        features, target = jnp.where(mask, features, 0), jnp.where(mask, target, 0)
-    scale = safe_math.safe_norm(target)
-    return safe_math.safe_norm(features - target) / jnp.where(scale == 0, 1, scale)
+    return losses.normalized_l2(features, target, mask)
 
 
-def normalized_errors(features: jax.Array, targets: jax.Array, *, scale: jax.Array | None = None) -> NormalizedErrors:
-    """Errors of N inversions, on the scale of how far N different images lie apart.
+def normalized_error(features: jax.Array, targets: jax.Array, *, scale: jax.Array | None = None) -> jax.Array:
+    """Normalized error of N inversions: distances over the mean distance between different images' features.
 
-    With `d_ij = |s_i - s_j|`, the distances among the images that give the scale:
+        error_i = |f_i - t_i| / mean of |s_i - s_j| over all i != j
 
-        text_i    = |f_i - t_i|   / mean of d_ij over all i != j
-        squared_i = |f_i - t_i|^2 / mean of d_ij^2 over all i, j, the zeros at i = j included
-
-    A NaN in `features[i]` makes `i` NaN; one in `scale` makes everything NaN.
+    A NaN in `features[i]` makes error `i` NaN; one in `scale` makes all of them NaN.
 
     Args:
       features: `[N, F...]`, f: those of the inversions.
@@ -70,17 +52,49 @@ def normalized_errors(features: jax.Array, targets: jax.Array, *, scale: jax.Arr
       scale: `[M, F...]`, s: those of two or more different images; None takes the targets.
 
     Returns:
-      `NormalizedErrors(text [N], squared [N])`, fractions (0.1 is 10 %).
+      `[N]`, fractions (0.1 is 10 %).
 
     Raises:
-      ValueError: fewer than two images to scale by, shapes that differ, or codes that are all the same.
+      ValueError: fewer than two images to scale by, shapes that differ, or features that are all the same.
 
-    Source: Mahendran and Vedaldi (2015), section 4, for `text`; their released code for `squared`.
+    Source: Mahendran and Vedaldi (2015), section 4: the definition in the text, which the tables follow.
 
-    >>> errors = normalized_errors(jnp.array([[1.0], [4.0]]), jnp.array([[0.0], [4.0]]))
-    >>> errors.text.tolist(), errors.squared.tolist()
-    ([0.25, 0.0], [0.125, 0.0])
+    >>> normalized_error(jnp.array([[1.0], [4.0]]), jnp.array([[0.0], [4.0]])).tolist()
+    [0.25, 0.0]
     """
+    squared_error, squares = _squares(features, targets, scale)
+    num_images = len(squares)
+    distance = jnp.sum(jnp.sqrt(squares)) / (num_images * (num_images - 1))
+    return jnp.sqrt(squared_error) / distance
+
+
+def normalized_squared_error(features: jax.Array, targets: jax.Array, *, scale: jax.Array | None = None) -> jax.Array:
+    """The squared form of `normalized_error` that the released script computes; 3 to 14 times smaller.
+
+        error_i = |f_i - t_i|^2 / mean of |s_i - s_j|^2 over all i, j, the zeros at i = j included
+
+    Args:
+      features: as in `normalized_error`.
+      targets: as in `normalized_error`.
+      scale: as in `normalized_error`.
+
+    Returns:
+      `[N]`, fractions.
+
+    Raises:
+      ValueError: as in `normalized_error`.
+
+    Source: the code released with Mahendran and Vedaldi (2015).
+
+    >>> normalized_squared_error(jnp.array([[1.0], [4.0]]), jnp.array([[0.0], [4.0]])).tolist()
+    [0.125, 0.0]
+    """
+    squared_error, squares = _squares(features, targets, scale)
+    return squared_error / jnp.mean(squares)
+
+
+def _squares(features, targets, scale):
+    """`|f_i - t_i|^2 [N]`, and `|s_i - s_j|^2 [M, M]`."""
     features, targets = _floating(features), _floating(targets)
     _require_same_shape(features, targets, "features", "targets")
     scale = targets if scale is None else _floating(scale)
@@ -94,19 +108,15 @@ def normalized_errors(features: jax.Array, targets: jax.Array, *, scale: jax.Arr
             f"The targets {targets.shape} and the scale {scale.shape} differ in the shape of one image's features; "
             f"give both from one representation."
         )
-    num_images = scale.shape[0]
     features, targets, scale = (codes.reshape(codes.shape[0], -1) for codes in (features, targets, scale))
-
-    # Differences, not |a|^2 + |b|^2 - 2ab, which cancels; by rows, so that [M, M, F] is never held.
+    # Differences, not |a|^2 + |b|^2 - 2ab, which cancels; by rows, so that [M, M, F] never exists.
     squares = jax.lax.map(lambda row: jnp.sum((row[None] - scale) ** 2, axis=1), scale)
     if checks.is_concrete(squares) and not np.any(np.asarray(squares) != 0):
         raise ValueError(
-            f"The codes of all {num_images} images are the same, so errors cannot be normalized by their spread; "
+            f"The features of all {len(scale)} images are the same, so errors cannot be normalized by their spread; "
             f"give different images."
         )
-    distance = jnp.sum(jnp.sqrt(squares)) / (num_images * (num_images - 1))
-    error = jnp.sum((features - targets) ** 2, axis=1)
-    return NormalizedErrors(text=jnp.sqrt(error) / distance, squared=error / jnp.mean(squares))
+    return jnp.sum((features - targets) ** 2, axis=1), squares
 
 
 def psnr(image: jax.Array, reference: jax.Array) -> jax.Array:

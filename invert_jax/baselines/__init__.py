@@ -1,1 +1,5 @@
-"""Other people's ways of inverting, to compare with."""
+"""Other methods of inversion to compare with."""
+
+from invert_jax.baselines import hoggle
+
+__all__ = ["hoggle"]

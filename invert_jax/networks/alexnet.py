@@ -16,7 +16,7 @@ from invert_jax._util import checks
 from invert_jax.networks import architectures, ops
 from invert_jax.types import Features, Image, Params, Representation
 
-PRECISIONS = ("float32", "bfloat16")
+_PRECISIONS = ("float32", "bfloat16")
 _CONVOLUTIONS = tuple(layer for layer in architectures.CNN_A if layer.kind == "conv")
 
 
@@ -27,7 +27,7 @@ class AlexNet(nn.Module):
     BGR and subtracting the mean happen inside.
 
     Attributes:
-      widths: output channels of conv1..conv5, fc6..fc8.
+      widths: output channels of conv1..conv5 and fc6..fc8.
       mean_shape: shape of the mean, `(3,)` or `(H, W, 3)`, BGR.
       until: the last tap to compute.
       precision: `float32`, or `bfloat16` for everything between the centered image and the taps.
@@ -40,7 +40,8 @@ class AlexNet(nn.Module):
 
     @nn.compact
     def __call__(self, image: Image) -> dict[str, Features]:
-        """Every tap up to `until`."""
+        """Returns every tap up to `until`."""
+        # The weights are Caffe's and so expect BGR; a mean of shape [3] is broadcast over the image.
         mean = self.param("mean", nn.initializers.zeros, self.mean_shape)
         x = (image[..., ::-1] - mean.reshape((1,) * (3 - mean.ndim) + mean.shape))[None]
         x = x.astype(self.precision)
@@ -50,7 +51,8 @@ class AlexNet(nn.Module):
             if layer.kind == "conv":
                 x = _Convolution(layer, next(widths), name=layer.name)(x)
             elif layer.kind == "pool" and before_relu is not None:
-                # ReLU and maximum commute, in value and gradient; after the pool there are four times fewer entries.
+                # ReLU and maximum commute, in value and gradient, and the pooled map has a quarter of the entries. The
+                # rectified map is still a tap, but XLA drops it when nobody reads it.
                 x = jax.nn.relu(pool(before_relu))
             elif layer.kind == "pool":
                 x = pool(x)
@@ -88,17 +90,17 @@ class Tap:
     layer: str
 
     def __call__(self, params: Params, image: Image) -> Features:
-        """Features of the tap."""
+        """Returns the features of the tap."""
         return self.every(params, image)[self.layer]
 
     def every(self, params: Params, image: Image) -> dict[str, Features]:
-        """Features of this tap and of all before it, by name, in one pass."""
-        need = architectures.smallest_input(architectures.layers_up_to(self.layer))
-        checks.require_image(image, channels=3, min_side=need, what=f"CNN-A at {self.layer}")
+        """Returns the features of this tap and of all taps before it, by name, from one pass."""
+        min_side = architectures.smallest_input(architectures.layers_up_to(self.layer))
+        checks.require_image(image, channels=3, min_side=min_side, what=f"CNN-A at {self.layer}")
         if len(self.module.mean_shape) == 3 and image.shape != self.module.mean_shape:
             raise ValueError(
-                f"These CNN-A weights carry a mean image of shape {self.module.mean_shape}; the image is "
-                f"{image.shape}: resize the image to that size."
+                f"The CNN-A weights hold a mean image of shape {self.module.mean_shape}, but the image has shape "
+                f"{image.shape}; resize the image to the size of the mean."
             )
         taps: Any = self.module.apply({"params": params}, image)
         return taps
@@ -109,10 +111,10 @@ def alexnet(params: Params | None = None, *, layer: str = "fc8", precision: str 
 
     Args:
       params: `{"conv1": {"kernel", "bias"}, ..., "fc8": ..., "mean"}`, from `load_params` or
-        `random_alexnet_params`; None is the bundled small network (not the paper's: see its model card).
-      layer: conv1 relu1 pool1 norm1 conv2 relu2 pool2 norm2 conv3 relu3 conv4 relu4 conv5 relu5 pool5 fc6 relu6
-        fc7 relu7 fc8.
-      precision: `float32`, or `bfloat16` to compute the network in that, which is faster on accelerators; image,
+        `random_alexnet_params`; None selects the bundled small network (not the paper's: see its model card).
+      layer: one of conv1, relu1, pool1, norm1, conv2, relu2, pool2, norm2, conv3, relu3, conv4, relu4, conv5, relu5,
+        pool5, fc6, relu6, fc7, relu7, fc8.
+      precision: `float32`, or `bfloat16` to compute the network in bfloat16, which is faster on accelerators; image,
         features, energy and update stay float32.
 
     Returns:
@@ -120,7 +122,7 @@ def alexnet(params: Params | None = None, *, layer: str = "fc8", precision: str 
       (`[1, 1, c]` at fc6..fc8 of a 227x227 image). Its center is the network's mean, in RGB.
 
     Raises:
-      ValueError: an unknown layer, or weights with a missing, extra, misshapen or non-finite array.
+      ValueError: an unknown layer or precision, or weights with a missing, unexpected, misshapen or non-finite array.
 
     Source: Mahendran & Vedaldi 2015, Table 2; Jia et al. 2014.
 
@@ -128,38 +130,60 @@ def alexnet(params: Params | None = None, *, layer: str = "fc8", precision: str 
     (13, 13, 384)
     """
     checks.require_choice(layer, architectures.LAYER_NAMES, "CNN-A layer")
-    checks.require_choice(precision, PRECISIONS, "precision")
+    checks.require_choice(precision, _PRECISIONS, "precision")
     if params is None:
         params = weights.bundled()
     widths, mean_shape = _read_shapes(params)
     network = AlexNet(widths, mean_shape)
-    merged: Any = weights.validate_params(params, _expected(network))
+    validated: Any = weights.validate_params(params, _expected(network))
     needed = [row.name for row in architectures.layers_up_to(layer) if row.kind == "conv"]
     tap = Tap(AlexNet(widths, mean_shape, until=layer, precision=precision), layer)
-    return Representation(tap, {name: merged[name] for name in [*needed, "mean"]}, merged["mean"][..., ::-1])
+    # Only the weights below the tap: the others would be copied to every device and hashed for nothing.
+    return Representation(tap, {name: validated[name] for name in [*needed, "mean"]}, validated["mean"][..., ::-1])
+
+
+def layer_of(representation: Representation) -> str | None:
+    """The layer of CNN-A that a representation computes; None for any other representation.
+
+    Args:
+      representation: any.
+
+    Returns:
+      One of `LAYER_NAMES`, or None.
+
+    >>> layer_of(alexnet(layer="conv3"))
+    'conv3'
+    """
+    return representation.apply.layer if isinstance(representation.apply, Tap) else None
 
 
 def random_alexnet_params(key: jax.Array, *, widths: tuple[int, ...] = AlexNet.widths) -> Params:
-    """Untrained CNN-A weights: He-normal kernels, zero biases, the usual mean.
+    """Untrained CNN-A weights: He-normal kernels, zero biases, Caffe's mean color.
 
     Args:
       key: random key.
-      widths: output channels of conv1..conv5, fc6..fc8; the paper's by default (61 million numbers).
+      widths: output channels of conv1..conv5 and fc6..fc8; the paper's by default (61 million numbers).
 
     Returns:
       Params for `alexnet`.
+
+    Raises:
+      ValueError: not eight widths, a width below 1, or one that the channel groups do not divide.
 
     >>> small = random_alexnet_params(jax.random.key(0), widths=(8, 8, 8, 8, 8, 8, 8, 8))
     >>> small["conv2"]["kernel"].shape
     (5, 5, 4, 8)
     """
     if len(widths) != len(_CONVOLUTIONS):
-        raise ValueError(f"CNN-A has {len(_CONVOLUTIONS)} widths, conv1..conv5 and fc6..fc8; got {len(widths)}.")
+        raise ValueError(
+            f"CNN-A has {len(_CONVOLUTIONS)} layers with weights, conv1..conv5 and fc6..fc8; got {len(widths)} widths: "
+            "give one width per layer."
+        )
     for width in widths:
         checks.require_count(width, "A layer's width")
     expected = _expected(AlexNet(tuple(widths)))
     params: dict = {}
-    # One draw, cut up: a draw for each shape takes seconds of compilation.
+    # One draw for all kernels, sliced afterwards: a draw per shape would take seconds to compile.
     kernels = {row.name: expected[row.name]["kernel"].shape for row in _CONVOLUTIONS}
     noise = jax.random.normal(key, (sum(map(math.prod, kernels.values())),), jnp.float32)
     start = 0
@@ -172,7 +196,9 @@ def random_alexnet_params(key: jax.Array, *, widths: tuple[int, ...] = AlexNet.w
 
 
 def _read_shapes(params) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """Widths and mean shape that the given weights speak of; the paper's where they are silent."""
+    """Widths and mean shape read off the weights; the paper's where an array is missing."""
+    # Nothing is refused here: `validate_params` compares the weights with the network these shapes imply and lists
+    # every array that does not fit.
 
     def shape(layer, array):
         entry = params.get(layer) if isinstance(params, Mapping) else None
@@ -184,12 +210,12 @@ def _read_shapes(params) -> tuple[tuple[int, ...], tuple[int, ...]]:
 
 
 def _expected(network: AlexNet) -> Params:
-    """The tree of arrays that a network of these widths takes, from abstract initialization."""
-    for before, layer, width in zip(network.widths, _CONVOLUTIONS[1:], network.widths[1:], strict=False):
-        if before % layer.groups or width % layer.groups:
+    """Shapes of the arrays that a network of these widths takes, from abstract initialization."""
+    for num_inputs, layer, width in zip(network.widths, _CONVOLUTIONS[1:], network.widths[1:], strict=False):
+        if num_inputs % layer.groups or width % layer.groups:
             raise ValueError(
-                f"CNN-A's {layer.name} has {layer.groups} groups, which do not divide its {before} input and "
-                f"{width} output channels: give widths that are multiples of {layer.groups}."
+                f"CNN-A's {layer.name} has {layer.groups} groups, which do not divide its {num_inputs} input and "
+                f"{width} output channels; give widths that are multiples of {layer.groups}."
             )
     tree = _initialized(network.widths)
     if len(network.mean_shape) == 3 and network.mean_shape[-1] == 3:
@@ -199,7 +225,7 @@ def _expected(network: AlexNet) -> Params:
 
 @functools.lru_cache(maxsize=8)
 def _initialized(widths):
-    """The arrays of a network of these widths; tracing it takes a third of a second."""
+    """Shapes of a network of these widths, cached: tracing the network takes a third of a second."""
     side = architectures.smallest_input(architectures.CNN_A)
     image = jax.ShapeDtypeStruct((side, side, 3), jnp.float32)
     return jax.eval_shape(AlexNet(widths).init, jax.random.key(0), image)["params"]

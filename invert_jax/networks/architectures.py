@@ -1,4 +1,4 @@
-"""The layers of CNN-A as data: one table that the network and the receptive-field arithmetic both read."""
+"""Architectures as data: the table of CNN-A, which the network and the receptive-field arithmetic both read."""
 
 from typing import NamedTuple
 
@@ -13,7 +13,7 @@ class Layer(NamedTuple):
       stride: step of the filter or window.
       padding: zeros on every side.
       groups: channel groups of the convolution.
-      width: output channels of the paper's network; 0 where the layer keeps its input's.
+      width: output channels of the paper's network; 0 where they equal the input's.
     """
 
     name: str
@@ -81,7 +81,7 @@ def smallest_input(table: tuple[Layer, ...]) -> int:
     >>> smallest_input(CNN_A[:1]), smallest_input(CNN_A)
     (11, 227)
     """
-    size = 1
+    size = 1  # one output neuron, traced back to the pixels it needs
     for layer in reversed(table):
         size = max((size - 1) * layer.stride + layer.size - 2 * layer.padding, 1)
     return size

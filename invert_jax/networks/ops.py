@@ -1,6 +1,6 @@
-"""Convolution, max pooling and local response normalization on `[N, H, W, C]`, fast forwards and backwards.
+"""Convolution, max pooling and local response normalization on `[N, H, W, C]`, with fast values and gradients.
 
-Each operator has one definition; where XLA's own form is slow on a platform, an equal one is chosen there.
+Each operator has one definition; where XLA's own form is slow on a platform, an equivalent form is used there.
 """
 
 import functools
@@ -22,9 +22,9 @@ def conv2d(
       x: `[N, H, W, I]`.
       kernel: `[h, w, I / groups, O]`.
       bias: `[O]`.
-      stride: pixels between outputs, both ways.
+      stride: pixels between outputs, along rows and columns.
       padding: zeros added on every side.
-      groups: output block `g` sees input block `g` only.
+      groups: number of channel groups; output block `g` depends on input block `g` only.
 
     Returns:
       `[N, (H + 2 padding - h) // stride + 1, (W + 2 padding - w) // stride + 1, O]`.
@@ -33,6 +33,7 @@ def conv2d(
     (1, 5, 5, 6)
     """
     if padding == 0 and groups == 1 and kernel.shape[:2] == x.shape[1:3]:
+        # A fully connected layer on an image of its own size: one matrix product.
         y = (x.reshape(x.shape[0], -1) @ kernel.reshape(-1, kernel.shape[-1]))[:, None, None, :]
     else:
         y = jax.lax.platform_dependent(
@@ -51,8 +52,8 @@ def _conv(x, kernel, *, stride, padding, groups):
 
 
 def _conv_by_products(x, kernel, *, stride, padding, groups):
-    # The CPU backend has a fast convolution, but not for groups, nor for the gradient to the input inside a loop,
-    # which is where an inversion needs it. Matrix products are fast everywhere, and so are their gradients.
+    # The CPU backend convolves fast, but not with groups, and not the gradient to the input inside a loop, which is
+    # where an inversion needs it. Matrix products are fast on every path, and so are their gradients.
     x = jnp.pad(x, ((0, 0), (padding, padding), (padding, padding), (0, 0)))
     pairs = zip(jnp.split(x, groups, axis=-1), jnp.split(kernel, groups, axis=-1), strict=True)
     ys = [_conv_by_rows(*(_space_to_depth(a, k, stride) if stride > 1 else (a, k))) for a, k in pairs]
@@ -60,7 +61,7 @@ def _conv_by_products(x, kernel, *, stride, padding, groups):
 
 
 def _conv_by_rows(x, kernel):
-    """A convolution of stride 1: the columns under the kernel side by side, one matrix product for each of its rows."""
+    """A convolution of stride 1 as one matrix product per kernel row, on the columns under the kernel concatenated."""
     (n, height, width, _), (rows, columns, _, channels) = x.shape, kernel.shape
     height, width = height - rows + 1, width - columns + 1
     x = jnp.concatenate([x[:, :, j : j + width] for j in range(columns)], axis=-1)
@@ -69,15 +70,15 @@ def _conv_by_rows(x, kernel):
 
 
 def _space_to_depth(x, kernel, stride):
-    """The same convolution with stride 1, on blocks of `stride x stride` pixels laid into channels."""
+    """Input and kernel of the same convolution at stride 1, with blocks of `stride x stride` pixels as channels."""
     (n, *sides, channels), (*extents, _, out) = x.shape, kernel.shape
     spans = [-(-extent // stride) for extent in extents]
     blocks = [(side - extent) // stride + span for side, extent, span in zip(sides, extents, spans, strict=True)]
-    grow = [max(block * stride - side, 0) for block, side in zip(blocks, sides, strict=True)]
-    x = jnp.pad(x, ((0, 0), (0, grow[0]), (0, grow[1]), (0, 0)))[:, : blocks[0] * stride, : blocks[1] * stride]
+    padding = [max(block * stride - side, 0) for block, side in zip(blocks, sides, strict=True)]
+    x = jnp.pad(x, ((0, 0), (0, padding[0]), (0, padding[1]), (0, 0)))[:, : blocks[0] * stride, : blocks[1] * stride]
     x = x.reshape(n, blocks[0], stride, blocks[1], stride, channels)
-    grow = [span * stride - extent for span, extent in zip(spans, extents, strict=True)]
-    kernel = jnp.pad(kernel, ((0, grow[0]), (0, grow[1]), (0, 0), (0, 0)))
+    padding = [span * stride - extent for span, extent in zip(spans, extents, strict=True)]
+    kernel = jnp.pad(kernel, ((0, padding[0]), (0, padding[1]), (0, 0), (0, 0)))
     kernel = kernel.reshape(spans[0], stride, spans[1], stride, channels, out)
     depth = stride * stride * channels
     x = x.transpose(0, 1, 3, 2, 4, 5).reshape(n, *blocks, depth)
@@ -100,7 +101,7 @@ def max_pool(x: jax.Array, *, size: int = 3, stride: int = 2) -> jax.Array:
     >>> max_pool(jnp.arange(25.0).reshape(1, 5, 5, 1))[0, :, :, 0].tolist()
     [[12.0, 14.0], [22.0, 24.0]]
     """
-    # Along rows, then columns, as plain comparisons: their gradient is a select, where that of
+    # One axis after the other, as elementwise comparisons: their gradient is a select, while that of
     # `lax.reduce_window` is a select-and-scatter, ten times slower on CPU.
     for axis in (2, 1):
         x = _pool_axis(x, axis, size, stride)
@@ -108,7 +109,7 @@ def max_pool(x: jax.Array, *, size: int = 3, stride: int = 2) -> jax.Array:
 
 
 def _pool_axis(x, axis, size, stride):
-    # As blocks of `stride` entries, so that a window's members, and their gradients, are plain slices.
+    # Reshaped to blocks of `stride` entries, so that the members of all windows, and their gradients, are slices.
     count, blocks = (x.shape[axis] - size) // stride + 1, -(-x.shape[axis] // stride)
     pads = [(0, 0)] * x.ndim
     pads[axis] = (0, blocks * stride - x.shape[axis])
@@ -118,6 +119,7 @@ def _pool_axis(x, axis, size, stride):
         jax.lax.slice_in_dim(phases[start % stride], start // stride, start // stride + count, axis=axis)
         for start in range(size)
     ]
+    # `b > a` keeps the first maximum, so the gradient goes to one pixel; `b != b` lets NaN through.
     return functools.reduce(lambda a, b: jnp.where((b > a) | (b != b), b, a), windows)
 
 
@@ -128,7 +130,7 @@ def local_response_norm(
 
     Args:
       x: `[N, H, W, C]`.
-      size: channels in the window, odd; windows are cut off at the first and last channel.
+      size: channels in the window, odd; windows are clipped at the first and last channel.
       k: floor of the denominator.
       alpha: weight of the mean square.
       beta: exponent.
@@ -144,7 +146,8 @@ def local_response_norm(
     """
     channels = np.arange(x.shape[-1])
     band = jnp.asarray(np.abs(channels[:, None] - channels) <= size // 2, x.dtype)
-    # Summed in float32 whatever x is; 0 and 1 are exact, so only the squares are rounded.
+    # The sum over the window as a product with a band matrix, in float32 whatever x is: 0 and 1 are exact in every
+    # precision, so only the squares are rounded.
     total = jax.lax.dot_general(
         x * x, band, (((3,), (0,)), ((), ())), precision=_EXACT, preferred_element_type=jnp.float32
     )

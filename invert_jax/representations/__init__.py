@@ -1,4 +1,4 @@
-"""Representations to invert: factories that return a `Representation`."""
+"""Factories of representations to invert."""
 
 from invert_jax.representations.dsift import dsift
 from invert_jax.representations.function import from_function

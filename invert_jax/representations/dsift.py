@@ -1,4 +1,4 @@
-"""Dense SIFT, as VLFeat 0.9.21 computes it (flat window) and as the paper's released network does."""
+"""Dense SIFT, as VLFeat 0.9.21 (flat window) and as the paper's released network compute it."""
 
 import math
 
@@ -12,11 +12,12 @@ from invert_jax.types import Features, Image, Representation
 
 VARIANTS = ("vlfeat", "released")
 _BINS, _ORIENTATIONS, _CLAMP = 4, 8, 0.2
-_EPSILON = 2.0**-23
+_EPSILON = 2.0**-23  # VLFeat's VL_EPSILON_F, which it adds to norms
+_VLFEAT_STEP = 5
 
 
 class Dsift(nn.Module):
-    """Dense SIFT of one gray image; a module without parameters.
+    """Dense SIFT of one gray image: a Flax module without parameters.
 
     Attributes:
       bin_size: side of a spatial bin, pixels.
@@ -31,8 +32,8 @@ class Dsift(nn.Module):
     def __call__(self, image: Image) -> Features:
         """`image [H, W, 1]`, 0..255 -> `[ny, nx, 128]`."""
         released = self.variant == "released"
-        smallest = 5 * self.bin_size + 2 if released else 3 * self.bin_size + 1
-        checks.require_image(image, channels=1, min_side=smallest, what=f"DSIFT of bin size {self.bin_size}")
+        min_side = 5 * self.bin_size + 2 if released else 3 * self.bin_size + 1
+        checks.require_image(image, channels=1, min_side=min_side, what=f"DSIFT of bin size {self.bin_size}")
         describe = _released if released else _vlfeat
         return describe(image[..., 0], self.bin_size, self.step)
 
@@ -41,18 +42,20 @@ def _vlfeat(image, size, step):
     gx, gy = gradient_histograms.one_sided_differences(image)
     energies = gradient_histograms.split_linearly(safe_math.safe_hypot(gx, gy), _cubic_angle(gx, gy), _ORIENTATIONS)
     bins = [_bin_positions(length, size, step) for length in image.shape]
-    places = [np.unique(b) for b in bins]
+    # Descriptors overlap and share bins: pool every bin once, then gather.
+    positions = [np.unique(b) for b in bins]
     pooled = gradient_histograms.pool(
         energies,
         *(
-            gradient_histograms.triangles(place, size, length, replicate=True)
-            for place, length in zip(places, image.shape, strict=True)
+            gradient_histograms.triangles(centers, size, length, replicate=True)
+            for centers, length in zip(positions, image.shape, strict=True)
         ),
     )
-    reach = np.arange(1 - size, size)
-    distance = reach - size * (np.arange(_BINS)[:, None] - 1.5)
+    # The flat window: the mean over a bin's pixels of a Gaussian of standard deviation 2 bins about the descriptor.
+    pixels = np.arange(1 - size, size)
+    distance = pixels - size * (np.arange(_BINS)[:, None] - 1.5)
     window = np.exp(-0.5 * (distance / (2 * size)) ** 2).mean(1)
-    rows, columns = (np.searchsorted(place, b) for place, b in zip(places, bins, strict=True))
+    rows, columns = (np.searchsorted(centers, b) for centers, b in zip(positions, bins, strict=True))
     v = _gather(pooled, rows, columns, window)
     v = v / (safe_math.safe_norm(v, -1)[..., None] + _EPSILON)
     v = jnp.minimum(v, _CLAMP)
@@ -72,8 +75,7 @@ def _released(image, size, step):
             for count, length in zip(counts, gx.shape, strict=True)
         ),
     )
-    cells = step // size
-    rows, columns = (np.arange(0, count - _BINS + 1, cells)[:, None] + np.arange(_BINS) for count in counts)
+    rows, columns = (np.arange(0, count - _BINS + 1, step // size)[:, None] + np.arange(_BINS) for count in counts)
     window = np.exp(-0.5 * ((np.arange(_BINS) - 1.5) / 1.5) ** 2)
     v = _gather(pooled, rows, columns, window)
     v = v / jnp.sqrt(1e-6 + jnp.sum(v * v, axis=-1, keepdims=True))
@@ -81,21 +83,21 @@ def _released(image, size, step):
 
 
 def _bin_positions(length, size, step):
-    """Bin centers `[n, 4]` of the descriptors along one side."""
+    """Bin centers `[n, 4]` of the descriptors along one axis, pixels."""
     first = np.arange(0, length - 3 * size, step)
     return first[:, None] + size * np.arange(_BINS)
 
 
 def _gather(pooled, rows, columns, window):
-    """The 4x4 bins of each descriptor: `[., ., 8]`, `[ny, 4]`, `[nx, 4]` -> `[ny, nx, 128]`, orientation fastest."""
+    """The weighted 4x4 bins of every descriptor: `[., ., 8]`, `[ny, 4]`, `[nx, 4]` -> `[ny, nx, 128]`."""
     bins = pooled[rows[:, None, :, None], columns[None, :, None, :]]
     weights = jnp.asarray(window[:, None] * window, jnp.float32)
     return (bins * weights[None, None, :, :, None]).reshape(len(rows), len(columns), -1)
 
 
 def _cubic_angle(gx, gy):
-    """VLFeat's atan2: a cubic in `(|gx| - |gy|) / (|gx| + |gy|)`, off by 0.006 rad at most."""
-    # Signs as factors, so that the derivative at 0 is one-sided rather than 0.
+    """VLFeat's approximation of atan2, a cubic in `(|gx| - |gy|) / (|gx| + |gy|)`; its error is at most 0.006 rad."""
+    # Signs as factors instead of `abs`, so that the derivative at 0 is one-sided rather than 0.
     sign_x, sign_y = jnp.where(gx >= 0, 1.0, -1.0), jnp.where(gy >= 0, 1.0, -1.0)
     across, along = gx * sign_x, gy * sign_y + _EPSILON
     r = (across - along) / (across + along)
@@ -103,25 +105,24 @@ def _cubic_angle(gx, gy):
     return sign_y * jnp.where(gx >= 0, quadrant, math.pi - quadrant)
 
 
-def dsift(*, bin_size: int = 5, step: int = 5, variant: str = "vlfeat") -> Representation:
+def dsift(*, bin_size: int = 5, step: int | None = None, variant: str = "vlfeat") -> Representation:
     """Dense SIFT: 4x4 spatial bins of 8 gradient orientations at every `step` pixels.
 
-    Each descriptor is weighted by a Gaussian window, normalized, clamped at 0.2 and (in VLFeat) normalized
-    again.
+    A descriptor is weighted by a Gaussian window, normalized, clamped at 0.2 and, in VLFeat, normalized again.
 
     Args:
       bin_size: side of a spatial bin, pixels.
-      step: pixels between descriptors; `released` has one step only, `3 bin_size`, and takes it whether that or
-        the default is given.
-      variant: `vlfeat` is the library, 0.9.21, in its "fast" form with a flat window; `released` the network of the
+      step: pixels between descriptors; None is 5 for `vlfeat` and `3 bin_size`, the only step it has, for `released`.
+      variant: `vlfeat` is VLFeat 0.9.21 in its "fast" form with a flat window; `released` is the network of the
         paper's released code (no padding, another window, no second normalization).
 
     Returns:
       A representation of gray images `[H, W, 1]`, 0..255; features `[ny, nx, 128]`, index
-      `orientation + 8 (column + 4 row)`, with `ny = (H - 1 - 3 bin_size) // step + 1`.
+      `orientation + 8 (column + 4 row)`, with `ny = (H - 1 - 3 bin_size) // step + 1`, or
+      `((H - 2) // bin_size - 5) // 3 + 1` for `released`.
 
     Raises:
-      ValueError: an unknown variant, or a size or step that is not positive or not to be had.
+      ValueError: an unknown variant, a size or step that is not positive, or another step for `released`.
 
     Source: Lowe 2004; VLFeat 0.9.21; Mahendran & Vedaldi 2015, section 3.
 
@@ -130,12 +131,12 @@ def dsift(*, bin_size: int = 5, step: int = 5, variant: str = "vlfeat") -> Repre
     """
     checks.require_choice(variant, VARIANTS, "DSIFT variant")
     checks.require_count(bin_size, "bin_size")
+    if step is None:
+        step = 3 * bin_size if variant == "released" else _VLFEAT_STEP
     checks.require_count(step, "step")
-    if variant == "released":
-        if step not in (5, 3 * bin_size):
-            raise ValueError(
-                f"The released DSIFT network has a step of 3 bins, {3 * bin_size} pixels; got step={step}: leave "
-                f"step out, or use variant='vlfeat'."
-            )
-        step = 3 * bin_size
+    if variant == "released" and step != 3 * bin_size:
+        raise ValueError(
+            f"step is {step}, but the released DSIFT network has a step of 3 bins, here {3 * bin_size} pixels; leave "
+            "step out, or use variant='vlfeat'."
+        )
     return models.from_flax(Dsift(int(bin_size), int(step), variant), {}, center=128.0)

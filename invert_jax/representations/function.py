@@ -1,4 +1,4 @@
-"""Any pure function of an image as a representation."""
+"""A pure function of an image as a representation."""
 
 from collections.abc import Callable
 from typing import Any
@@ -15,8 +15,8 @@ def from_function(
     """Makes a representation of a pure function.
 
     Args:
-      fn: `fn(params, image [H, W, C], 0..255) -> features [F...]`. Compiled programs are kept by `fn`'s identity,
-        so define it once at module level.
+      fn: `fn(params, image [H, W, C], 0..255) -> features [F...]`. Compiled programs are cached by the identity of
+        `fn`, so define it once, at module level.
       params: pytree of arrays that `fn` takes; pass weights here rather than closing over them.
       center: intensity about which images are regularized: a scalar, `[C]` or `[H, W, C]`.
 
@@ -25,6 +25,7 @@ def from_function(
 
     Raises:
       TypeError: `fn` is not callable.
+      ValueError: `center` is not finite.
 
     >>> def mean_color(params, image):
     ...     return image.mean((0, 1))

@@ -1,6 +1,6 @@
-"""What HOG and dense SIFT share: gradients, orientation gating, triangle pooling.
+"""Gradients, orientation gating and triangle pooling, which HOG and the SIFT descriptors share.
 
-One gray image `[H, W]`, y down, x right; angles run from +x towards +y.
+Images are gray, `[H, W]`, with y down and x to the right; angles run from +x towards +y.
 """
 
 import functools
@@ -17,7 +17,7 @@ _EXACT = jax.lax.Precision.HIGHEST
 
 
 def differences(image: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Central differences without a factor 1/2, on the interior: `(gx, gy)`, each `[H - 2, W - 2]`.
+    """Central differences without the factor 1/2, on the interior: `(gx, gy)`, both `[H - 2, W - 2]`.
 
     >>> gx, gy = differences(jnp.arange(12.0).reshape(3, 4))
     >>> gx.tolist(), gy.tolist()
@@ -27,7 +27,7 @@ def differences(image: jax.Array) -> tuple[jax.Array, jax.Array]:
 
 
 def one_sided_differences(image: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Half central differences, one-sided at the border: `(gx, gy)`, each `[H, W]`.
+    """Half central differences, one-sided at the border: `(gx, gy)`, both `[H, W]`.
 
     >>> gx, _ = one_sided_differences(jnp.asarray([[0.0, 1.0, 4.0]] * 2))
     >>> gx[0].tolist()
@@ -42,15 +42,15 @@ def one_sided_differences(image: jax.Array) -> tuple[jax.Array, jax.Array]:
 
 
 def gate(gx: jax.Array, gy: jax.Array, count: int, gating: str) -> jax.Array:
-    """Splits each gradient's magnitude over directed orientation bins `u_k = (cos, sin)(2 pi k / count)`.
+    """Splits the magnitude of every gradient over directed orientation bins `u_k = (cos, sin)(2 pi k / count)`.
 
     hard: `|g|` in the bin of largest `<g, u_k>`, the first on ties. bilinear: linearly in the angle between the two
-    neighboring bins, `|g| max(0, 1 - count / (2 pi) arccos(<g, u_k> / |g|))`. approximate: the paper's form from
-    rectified filters, `max(0, <g, u_k> - a |g|)`, `a = cos(2 pi / count)`.
+    neighboring bins, `|g| max(0, 1 - count / (2 pi) arccos(<g, u_k> / |g|))`. approximate: the paper's form, by
+    rectified filters, `max(0, <g, u_k> - a |g|)` with `a = cos(2 pi / count)`.
 
     Args:
       gx: derivative to the right, any shape `[...]`.
-      gy: derivative downwards, the same shape.
+      gy: derivative downward, the same shape.
       count: number of bins, even.
       gating: `hard`, `bilinear` or `approximate`.
 
@@ -68,6 +68,7 @@ def gate(gx: jax.Array, gy: jax.Array, count: int, gating: str) -> jax.Array:
         return jnp.where(winner[..., None] == _bins(count, winner.ndim), magnitude[..., None], 0)
     if gating == "bilinear":
         return split_linearly(magnitude, safe_math.safe_angle(gx, gy), count)
+    # approximate: a convolution and a ReLU, without an angle or a decision
     scores = jnp.stack([gx * ux + gy * uy for ux, uy in _directions(count)], axis=-1)
     return jax.nn.relu(scores - math.cos(2 * math.pi / count) * magnitude[..., None])
 
@@ -100,8 +101,8 @@ def _directions(count) -> np.ndarray:
 
 
 def _first_best(gx, gy, count):
-    # Scores from float32 directions, compared one after the other: an 8-bit image is full of exact ties
-    # (gx = 0), and the first bin must win them. |s| over the first half stands for all of them.
+    # Scores from float32 directions, compared one after the other: an 8-bit image is full of exact ties (gx = 0), and
+    # the first bin must win them. The second half of the directions is minus the first, so |score| covers both.
     winner, best = jnp.zeros(gx.shape, jnp.int32), jnp.full(gx.shape, -1.0, gx.dtype)
     for k, (ux, uy) in enumerate(_directions(count)[: count // 2]):
         score = gx * ux + gy * uy
@@ -118,7 +119,7 @@ def triangles(centers: np.ndarray, bin_size: int, length: int, *, replicate: boo
       centers: `[n]`, pixels.
       bin_size: half the base of the triangle, pixels.
       length: number of pixels.
-      replicate: whether the energies beyond the border repeat the outermost ones, instead of being zero.
+      replicate: whether energies beyond the border repeat those at the border, instead of being zero.
 
     Returns:
       `[n, length]`, float32.
@@ -147,12 +148,13 @@ def pool(energies: jax.Array, rows: np.ndarray, columns: np.ndarray) -> jax.Arra
 
 
 def fold_rows(field: jax.Array, *, size: int, count: int, first: int) -> jax.Array:
-    """Lays rows out by the pair of cells that they feed, for `pool_cells`: `[H, W] -> [count + 1, size, W]`.
+    """Groups rows by the pair of cells they contribute to, for `pool_cells`: `[H, W] -> [count + 1, size, W]`.
 
-    Block `s` holds the rows between the centers of cells `s - 1` and `s`, centers being `c size + (size - 1) / 2`.
+    Block `s` holds the rows between the centers of cells `s - 1` and `s`, where cell `c` has its center at
+    `c size + (size - 1) / 2`.
 
     Args:
-      field: `[H, W]`; beyond it there are zeros.
+      field: `[H, W]`; zero beyond its border.
       size: side of a cell.
       count: cells in a column.
       first: pixel row of the field's row 0.
@@ -170,10 +172,10 @@ def fold_rows(field: jax.Array, *, size: int, count: int, first: int) -> jax.Arr
 
 
 def pool_cells(energies: jax.Array, columns: np.ndarray) -> jax.Array:
-    """Triangle pooling into cells as far apart as they are wide: equal to `pool`, without its zeros.
+    """Triangle pooling into cells that are as far apart as they are wide: `pool` without its products with zero.
 
     Args:
-      energies: `[n + 1, size, W, K]`, rows as `fold_rows` lays them.
+      energies: `[n + 1, size, W, K]`, rows grouped by `fold_rows`.
       columns: `[m, W]` weights, from `triangles`.
 
     Returns:
@@ -184,7 +186,8 @@ def pool_cells(energies: jax.Array, columns: np.ndarray) -> jax.Array:
     [[3.0625, 3.0625], [3.0625, 3.0625]]
     """
     size = energies.shape[1]
-    # Term by term, so that the gating is computed on the way and never stored for every pixel.
+    # A sum over terms rather than a product, so that XLA fuses the gating into it and never stores the gated energies
+    # of every pixel. A row at `h` between two centers is shared linearly: `to_upper[h]` and `1 - to_upper[h]`.
     to_upper = ((size - 1) / 2 + size // 2 - np.arange(size)) / size
     upper = functools.reduce(jnp.add, [float(w) * energies[:, h] for h, w in enumerate(to_upper)])
     lower = functools.reduce(jnp.add, [float(1 - w) * energies[:, h] for h, w in enumerate(to_upper)])

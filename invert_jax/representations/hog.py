@@ -1,4 +1,4 @@
-"""HOG (UoCTTI) and HOGb, as VLFeat 0.9.21 computes them and as the paper's released network does."""
+"""HOG (UoCTTI) and HOGb, as VLFeat 0.9.21 and as the paper's released network compute them."""
 
 import jax
 import jax.numpy as jnp
@@ -14,7 +14,7 @@ _CLAMP = 0.2
 
 
 class Hog(nn.Module):
-    """HOG of one gray image; a module without parameters.
+    """HOG of one gray image: a Flax module without parameters.
 
     Attributes:
       cell_size: side of a cell, pixels.
@@ -31,9 +31,9 @@ class Hog(nn.Module):
     def __call__(self, image: Image) -> Features:
         """`image [H, W, 1]`, 0..255 -> `[Hc, Wc, 3 O]`."""
         released = self.variant == "released"
-        # VLFeat takes images of more than 3 pixels with at least one cell, the released network two cells.
-        smallest = 2 * self.cell_size if released else max(4, self.cell_size - self.cell_size // 2)
-        checks.require_image(image, channels=1, min_side=smallest, what=f"HOG of cell size {self.cell_size}")
+        # VLFeat needs more than 3 pixels and rounds half a cell up to one; the released network needs a whole block.
+        min_side = 2 * self.cell_size if released else max(4, self.cell_size - self.cell_size // 2)
+        checks.require_image(image, channels=1, min_side=min_side, what=f"HOG of cell size {self.cell_size}")
         height, width, _ = image.shape
         size = self.cell_size
         if released:
@@ -42,8 +42,9 @@ class Hog(nn.Module):
         else:
             gx, gy = gradient_histograms.differences(image[..., 0])
             num_rows, num_columns, first = (height + size // 2) // size, (width + size // 2) // size, 1
+        # `first`: the pixel of the first difference, 1 because the border has none, or 0 where the image was padded.
         columns = gradient_histograms.triangles(_centers(num_columns, size) - first, size, gx.shape[1])
-        if self.binning == "hard":  # cheap enough to gate on the way into the cells; an angle is not
+        if self.binning == "hard":  # gating is cheap enough to be recomputed within the pooling; an angle is not
             gx, gy = (gradient_histograms.fold_rows(g, size=size, count=num_rows, first=first) for g in (gx, gy))
             energies = gradient_histograms.gate(gx, gy, 2 * self.num_orientations, self.binning)
             cells = gradient_histograms.pool_cells(energies, columns)
@@ -59,14 +60,14 @@ def _centers(count, size):
 
 
 def _normalize(cells, released):
-    """Block normalization, clamping and recombination: directed histograms `[n, m, 2 O]` -> `[n, m, 3 O]`."""
+    """Block normalization, clamping and summation: directed histograms `[n, m, 2 O]` -> `[n, m, 3 O]`."""
     half = cells.shape[-1] // 2
     undirected = cells[..., :half] + cells[..., half:]
     square = jnp.sum(undirected**2, axis=-1)
-    if not released:
+    if not released:  # VLFeat repeats the border cells, so that every cell has four blocks
         square = jnp.pad(square, 1, mode="edge")
     blocks = square[:-1, :-1] + square[:-1, 1:] + square[1:, :-1] + square[1:, 1:]
-    if released:  # whole blocks only; a factor of zero stands for a missing one
+    if released:  # whole blocks only; the factor of a missing block is zero
         factors = jnp.pad(1 / jnp.maximum(safe_math.safe_power(blocks, 0.5), 1e-6), 1)
     else:
         factors = jax.lax.rsqrt(blocks + 1e-4)
@@ -83,21 +84,21 @@ def hog(
 ) -> Representation:
     """Histograms of oriented gradients: HOG, HOGb (`binning="bilinear"`), or the paper's ReLU form.
 
-    Gradients are gated by orientation, pooled bilinearly into cells, normalized by the four 2x2 blocks around
-    each cell, `f = (sum q^2 + 1e-4)^(-1/2)`, clamped at 0.2 and summed over the blocks, halved.
+    Gradients are gated by orientation and pooled bilinearly into cells. A cell is normalized by each of the four 2x2
+    blocks around it, `f = (sum q^2 + 1e-4)^(-1/2)`, clamped at 0.2, and the four results are summed and halved.
 
     Args:
       cell_size: side of a cell, pixels.
       num_orientations: undirected orientations, O.
       binning: `hard` (HOG), `bilinear` (HOGb), or `approximate`, `max(0, <g, u_k> - a |g|)`.
-      variant: `vlfeat` is the library, 0.9.21, to float32 rounding; `released` the network of the paper's
-        released code, which drops partial cells and the blocks that reach beyond the image. Its floor of 1e-6 under
-        the block norm makes gradients huge where an image is nearly flat: a descent started from a flat image, not
-        from noise, leaves the finite numbers.
+      variant: `vlfeat` is VLFeat 0.9.21, to float32 rounding; `released` is the network of the paper's released
+        code, which drops partial cells and the blocks that reach beyond the image. Its floor of 1e-6 under the block
+        norm makes gradients huge where an image is nearly flat: a descent that starts from a flat image instead of
+        noise diverges.
 
     Returns:
       A representation of gray images `[H, W, 1]`, 0..255; features `[Hc, Wc, 3 O]`: 2 O directed, then O
-      undirected orientations (the 4 texture channels are left out, as in the paper), with
+      undirected orientations (without the 4 texture channels, as in the paper), with
       `Hc = (H + cell_size // 2) // cell_size`, or `H // cell_size` for `released`.
 
     Raises:

@@ -24,9 +24,9 @@ def from_flax(
     """Makes a representation of a Flax Linen module.
 
     Args:
-      module: takes one image `[H, W, C]`, 0..255, and returns features.
-      variables: what `module.init` returned.
-      center: intensity about which images are regularized.
+      module: maps one image `[H, W, C]`, 0..255, to features.
+      variables: the variables that `module.init` returned.
+      center: intensity about which images are regularized: a scalar, `[C]` or `[H, W, C]`.
       method: name of the module's method to call; None is `__call__`.
 
     Returns:
@@ -34,6 +34,7 @@ def from_flax(
 
     Raises:
       TypeError: `module` is not a Linen module.
+      ValueError: `center` is not finite.
 
     >>> import jax
     >>> import jax.numpy as jnp

@@ -1,4 +1,4 @@
-"""SIFT of whole patches on a grid, as in Jia et al. 2012: the shallow code of Singh & Namboodiri."""
+"""SIFT of square patches on a grid, as in Jia et al. 2012: the shallow features of Singh & Namboodiri."""
 
 import functools
 import math
@@ -12,17 +12,17 @@ from invert_jax.representations import gradient_histograms, models
 from invert_jax.types import Features, Image, Representation
 
 _BINS, _ORIENTATIONS, _SHARPNESS, _CLAMP = 4, 8, 9, 0.2
-_SIGMA = 0.8  # of the Gaussian whose derivatives are the gradient filters, pixels
-_LOW_CONTRAST = 1.0  # length, in gray levels, below which a descriptor is not blown up to unit length
+_SIGMA = 0.8  # pixels, of the Gaussian whose derivatives are the gradient filters
+_LOW_CONTRAST = 1.0  # gray levels: shorter descriptors are not normalized, which would amplify noise
 
 
 class PatchSift(nn.Module):
-    """SIFT of patches of a gray or color image; a module without parameters.
+    """SIFT of patches of a gray or color image: a Flax module without parameters.
 
     Attributes:
       patch_size: side of a patch, pixels.
       stride: pixels between patches.
-      color: whether the three channels are described one after the other.
+      color: whether the image has three channels, described one after the other.
     """
 
     patch_size: int
@@ -46,14 +46,16 @@ class PatchSift(nn.Module):
         pooled = gradient_histograms.pool(_gate(gx, gy), rows, columns)
         ny, nx = len(rows) // _BINS, len(columns) // _BINS
         v = pooled.reshape(ny, _BINS, nx, _BINS, _ORIENTATIONS).transpose(0, 2, 4, 1, 3).reshape(ny, nx, -1)
-        length = safe_math.safe_norm(v, -1)[..., None]
-        v = jnp.minimum(v / jnp.maximum(length, _LOW_CONTRAST), _CLAMP)
-        again = safe_math.safe_norm(v, -1)[..., None]
-        return jnp.where(length >= _LOW_CONTRAST, v / jnp.where(again > 0, again, 1), v)
+        norm = safe_math.safe_norm(v, -1)[..., None]
+        v = jnp.minimum(v / jnp.maximum(norm, _LOW_CONTRAST), _CLAMP)
+        clamped_norm = safe_math.safe_norm(v, -1)[..., None]
+        # The inner `where` gives the branch that is not taken a finite value: 0 / 0 would make the gradient NaN.
+        return jnp.where(norm >= _LOW_CONTRAST, v / jnp.where(clamped_norm > 0, clamped_norm, 1), v)
 
 
 def _gate(gx, gy):
-    """`|g| max(0, cos(angle - 2 pi k / 8))^9` for every orientation k, without an angle: `[H, W, 8]`."""
+    """`|g| max(0, cos(angle - 2 pi k / 8))^9` for every orientation k: `[H, W, 8]`."""
+    # With `<g, u_k> = |g| cos(angle - 2 pi k / 8)` this is `<g, u_k> (<g, u_k> / |g|)^8`: no angle is computed.
     magnitude = safe_math.safe_hypot(gx, gy)
     inverse = 1 / jnp.where(magnitude > 0, magnitude, 1)
     angles = np.arange(_ORIENTATIONS) * (2 * np.pi / _ORIENTATIONS)
@@ -64,7 +66,7 @@ def _gate(gx, gy):
 
 @functools.cache
 def _derivatives_of_gaussian():
-    """Filters for the derivatives downwards and to the right: differences of a Gaussian, of absolute sum 2."""
+    """Filters for the derivatives downward and to the right: differences of a Gaussian, with absolute sum 2."""
     radius = 2 * math.ceil(_SIGMA)
     square = np.arange(-radius, radius + 1) ** 2
     gaussian = np.exp(-(square[:, None] + square) / (2 * _SIGMA**2))
@@ -72,7 +74,7 @@ def _derivatives_of_gaussian():
 
 
 def _convolve(image, kernel):
-    """Convolution (the kernel turned about) of the size of the image, zeros beyond its border."""
+    """Convolution of the size of the image, with zeros beyond its border."""
     height, width = image.shape
     radius = len(kernel) // 2
     image = jnp.pad(image, radius)
@@ -85,37 +87,36 @@ def _convolve(image, kernel):
 
 
 def _bin_weights(length, patch_size, stride):
-    """Linear interpolation between the 4 bins of every patch along one side, cut off at the patch: `[4 n, length]`."""
-    first = np.arange((length - patch_size) % stride // 2, length - patch_size + 1, stride)
+    """Linear interpolation between the 4 bins of every patch along one axis, clipped at the patch: `[4 n, length]`."""
+    starts = np.arange((length - patch_size) % stride // 2, length - patch_size + 1, stride)
     width = patch_size / _BINS
-    inside = np.arange(patch_size)
-    bins = np.maximum(0, 1 - np.abs(inside - (np.arange(_BINS)[:, None] + 0.5) * width + 0.5) / width)
-    weights = np.zeros((len(first), _BINS, length), np.float32)
-    for patch, start in enumerate(first):
+    pixels = np.arange(patch_size)
+    bins = np.maximum(0, 1 - np.abs(pixels - (np.arange(_BINS)[:, None] + 0.5) * width + 0.5) / width)
+    weights = np.zeros((len(starts), _BINS, length), np.float32)
+    for patch, start in enumerate(starts):
         weights[patch, :, start : start + patch_size] = bins
     return weights.reshape(-1, length)
 
 
 def patch_sift(*, patch_size: int = 16, stride: int = 8, color: bool = False) -> Representation:
-    """SIFT of square patches on a grid: 4x4 bins of 8 orientations from each.
+    """SIFT of square patches on a grid: 4x4 spatial bins of 8 gradient orientations per patch.
 
-    Gradients are derivatives of a Gaussian of 0.8 pixels; each feeds orientation k with
-    `|g| max(0, cos(angle - 2 pi k / 8))^9` and is shared linearly between neighboring bins of its patch. A descriptor
-    is brought to unit length (unless it is shorter than 1), clamped at 0.2 and brought to unit length again (unless it
-    was shorter). As in the original code, zeros stand beyond the border of the image, so the outermost patches see its
-    brightness as an edge.
+    Gradients are derivatives of a Gaussian of 0.8 pixels. A gradient contributes
+    `|g| max(0, cos(angle - 2 pi k / 8))^9` to orientation k, shared linearly between neighboring bins of its patch. A
+    descriptor of norm 1 or more is normalized, clamped at 0.2 and normalized again; a shorter one is only clamped. As
+    in the original code, the image is continued by zeros, so the outermost patches see its brightness as an edge.
 
     Args:
       patch_size: side of a patch, pixels.
-      stride: pixels between patches; what remains is shared by the two borders.
-      color: three channels, described one by one and concatenated, R first, instead of one.
+      stride: pixels between patches; the pixels left over are split between the two borders.
+      color: whether images have three channels, which are described one by one and concatenated, R first.
 
     Returns:
       A representation of images `[H, W, 1]` (`[H, W, 3]` if color), 0..255; features `[ny, nx, 128]` (384), index
       `column + 4 row + 16 orientation` (`+ 128 channel`), `ny = (H - patch_size) // stride + 1`.
 
     Raises:
-      ValueError: a size or stride that is not a positive whole number.
+      ValueError: a size or stride that is not a positive integer.
 
     Source: Jia, Huang & Darrell 2012; Singh & Namboodiri 2015, section 5.
 

@@ -1,26 +1,25 @@
-"""Sweeps: many restarts of many photographs through many problems, in a folder that can be gone on with."""
+"""Sweeps: many restarts of many photographs through many cases, in a folder that any later run resumes."""
 
-from invert_jax.sweeps.cost import chunk_size_for, memory_of_restart, operations_of_step
-from invert_jax.sweeps.engine import run
-from invert_jax.sweeps.plan import CHUNK_SIZES, Problem, Sweep, make, restart_key, settings
-from invert_jax.sweeps.results import SweepResults, load_sweep
-from invert_jax.sweeps.store import Restarts
-from invert_jax.sweeps.work import Hooks, Status, StoppedError
+from invert_jax._util.distributed import initialize as initialize_distributed
+from invert_jax.sweeps.cost import auto_chunk_size, bytes_per_restart
+from invert_jax.sweeps.engine import Callbacks, Status, StoppedError, run
+from invert_jax.sweeps.spec import CHUNK_SIZES, Case, Sweep, make_sweep, restart_key, settings
+from invert_jax.sweeps.store import Restarts, SweepResults, load_sweep
 
 __all__ = [
     "CHUNK_SIZES",
-    "Hooks",
-    "Problem",
+    "Callbacks",
+    "Case",
     "Restarts",
     "Status",
     "StoppedError",
     "Sweep",
     "SweepResults",
-    "chunk_size_for",
+    "auto_chunk_size",
+    "bytes_per_restart",
+    "initialize_distributed",
     "load_sweep",
-    "make",
-    "memory_of_restart",
-    "operations_of_step",
+    "make_sweep",
     "restart_key",
     "run",
     "settings",

@@ -1,84 +1,55 @@
-"""What a sweep costs, from shapes alone: memory of a restart, the batch that fits a device, operations of a step."""
+"""What a sweep costs, from shapes alone: memory of a restart, the chunk that fits a device, operations of a step."""
+
+import os
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
-from invert_jax import inversion, objective
-from invert_jax.sweeps import plan
+from invert_jax.sweeps import spec
+from invert_jax.types import Energy
 
-_PICTURES = 14  # that a step holds beside what its gradient keeps: state, patches for convolutions; see BUILD.md
+_IMAGES = 14  # that a step holds beside what the gradient saves: state, patches for convolutions; see docs/sweeps.md
 
 
-def memory_of_restart(problem: plan.Problem) -> int:
-    """An estimate of the bytes that one restart takes on the device, from shapes alone: nothing is compiled.
+def bytes_per_restart(case: spec.Case) -> int:
+    """An estimate of the memory that one restart takes on the device; nothing is compiled.
 
-    What reverse-mode differentiation keeps from the forward pass, some pictures, the energies and the target.
-
-    Args:
-      problem: what is inverted; its largest photograph counts.
-
-    Returns:
-      Bytes.
+    Counted are what the gradient saves of the largest photograph's forward pass, images, energies and the target.
 
     >>> from invert_jax import recipes, representations
-    >>> hog = plan.Problem("hog", representations.hog(), recipes.shallow(), {"gray": np.full((64, 64, 1), 128.0)})
-    >>> memory_of_restart(hog) > 64 * 64 * 4
+    >>> hog = spec.Case("hog", representations.hog(), recipes.shallow(), {"gray": np.full((64, 64, 1), 128.0)})
+    >>> bytes_per_restart(hog) > 64 * 64 * 4
     True
     """
-    image = jax.ShapeDtypeStruct(max((np.shape(image) for image in problem.images.values()), key=np.prod), np.float32)
-    phi = problem.representation
-
-    def kept(x):
-        return jax.vjp(lambda x: phi.apply(phi.params, x), x)
-
-    features, residuals = jax.eval_shape(kept, image)
-    shared = sum(np.size(leaf) * 4 for leaf in jax.tree.leaves(phi.params))
-    backward = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(residuals)) - shared
-    pictures = _PICTURES * image.size * 4 + problem.recipe.num_steps * 16
-    return max(backward, 0) + pictures + features.size * 8
+    phi, shape = case.representation, np.shape(max(case.images.values(), key=np.size))
+    image = jax.ShapeDtypeStruct(shape, np.float32)
+    features, saved = jax.eval_shape(lambda x: jax.vjp(lambda x: phi.apply(phi.params, x), x), image)
+    size = lambda tree: sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(tree))  # noqa: E731
+    shared = sum(np.size(leaf) * 4 for leaf in jax.tree.leaves(phi.params))  # the weights, which all restarts use
+    other = 2 * size(features) + _IMAGES * size(image) + case.recipe.num_steps * len(Energy._fields) * 4
+    return max(size(saved) - shared, 0) + other
 
 
-def chunk_size_for(sweep: plan.Sweep, *, memory: float, most: int) -> int:
-    """The largest of `CHUNK_SIZES` whose restarts fit, in every problem, into a device's memory.
+def auto_chunk_size(sweep: spec.Sweep, *, memory: float | None = None, largest: int | None = None) -> int:
+    """The largest of `CHUNK_SIZES` whose restarts fit, in every case, into a device's memory.
 
     Args:
-      sweep: the sweep; how many restarts or photographs it has does not matter, so that more of them are the same.
-      memory: bytes of a device.
-      most: the largest to choose.
+      sweep: the sweep; the number of restarts or photographs does not matter, so that more of them have the same bits.
+      memory: bytes of a device; None is three quarters of its memory, or of the host's for a CPU.
+      largest: the largest to choose; None is 4 on a CPU, where more are no faster, and 64 elsewhere.
 
     Returns:
       Restarts at a time on a device, 1 or more.
 
     >>> from invert_jax import recipes, representations
-    >>> hog = plan.Problem("hog", representations.hog(), recipes.shallow(), {"gray": np.full((64, 64, 1), 128.0)})
-    >>> chunk_size_for(plan.make([hog], num_restarts=8), memory=1e12, most=4)
+    >>> hog = spec.Case("hog", representations.hog(), recipes.shallow(), {"gray": np.full((64, 64, 1), 128.0)})
+    >>> auto_chunk_size(spec.make_sweep([hog], num_restarts=8), memory=1e12, largest=4)
     4
     """
-    few = [size for size in plan.CHUNK_SIZES if size <= most]
-    needed = max(memory_of_restart(problem) for problem in sweep.problems) if len(few) > 1 else 0
-    return max([size for size in few if size * needed <= memory], default=1)
-
-
-def operations_of_step(problem: plan.Problem) -> float:
-    """Floating-point operations of one step of one restart, from shapes alone.
-
-    Args:
-      problem: what is inverted; its largest photograph counts.
-
-    Returns:
-      A number of operations, as XLA counts them.
-
-    >>> from invert_jax import recipes, representations
-    >>> hog = plan.Problem("hog", representations.hog(), recipes.shallow(), {"gray": np.full((64, 64, 1), 128.0)})
-    >>> operations_of_step(hog) > 64 * 64
-    True
-    """
-    shape = max((np.shape(image) for image in problem.images.values()), key=np.prod)
-    phi = problem.representation
-    like = jnp.ones(phi.feature_shape(shape), jnp.float32)
-    eq3 = objective.make(phi, like, problem.recipe, image_shape=shape)
-    recipe = inversion.as_arrays(problem.recipe)
-    state = jax.eval_shape(lambda: inversion.init(jax.random.key(0), eq3, recipe))
-    cost = jax.jit(inversion.step).lower(eq3, recipe, state).cost_analysis() or {}
-    return float(cost.get("flops", 0.0))
+    if memory is None:
+        host = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / jax.local_device_count()
+        memory = 0.75 * (jax.local_devices()[0].memory_stats() or {}).get("bytes_limit", host)
+    if largest is None:
+        largest = 4 if jax.default_backend() == "cpu" else 64
+    needed = max(map(bytes_per_restart, sweep.cases))
+    return max((size for size in spec.CHUNK_SIZES if size <= largest and size * needed <= memory), default=1)

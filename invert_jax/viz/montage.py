@@ -1,36 +1,34 @@
-"""Pictures about pictures: contact sheets and boxes. Arrays in, uint8 `[H, W, 3]` out.
+"""Labeled montages of images, and boxes. Arrays go in, uint8 `[H, W, 3]` comes out.
 
-What is not finite is marked, never drawn as if it were a picture.
+Images that are not finite are marked, never drawn as if they were pictures.
 """
 
 import os
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from invert_jax._util import checks
 
-GAP = 16
-"""Pixels of white around a contact sheet and between its pictures."""
-
+_GAP = 16  # white pixels around a montage and between its pictures
 _MODES = ("clip", "stretch")
 _NOT_FINITE = (255, 0, 255)
-_SMALL = 128  # a picture lower than this is enlarged, so that one can see it
+_MIN_HEIGHT = 128  # smaller pictures are enlarged
 _CAPTION_GAP = 6
 _FRAME = (205, 205, 205)
 _INK = (20, 20, 20)
 _WARNING = (176, 0, 32)
 
 
-def display(image, *, mode: str = "clip") -> np.ndarray:
+def to_uint8(image, *, mode: str = "clip") -> np.ndarray:
     """The 8-bit picture of an image; pixels that are not finite become magenta.
 
     Args:
       image: `[H, W, 3]` or `[H, W, 1]`, 0..255, not necessarily inside that range.
-      mode: "clip" cuts to 0..255; "stretch" maps the least value to 0 and the greatest to 255 (as the
-        figures saved by the authors' code; it hides how strong the contrast was). A flat image stretches
-        to 128.
+      mode: "clip" clips to 0..255; "stretch" maps the smallest value to 0 and the largest to 255, as the figures of the
+        authors' code do, which conceals contrast. A constant image is stretched to 128.
 
     Returns:
       uint8 `[H, W, 3]`.
@@ -38,9 +36,9 @@ def display(image, *, mode: str = "clip") -> np.ndarray:
     Raises:
       ValueError: another shape or mode.
 
-    >>> display(np.array([[[-10.0], [99.6], [300.0]]]))[0, :, 0].tolist()
+    >>> to_uint8(np.array([[[-10.0], [99.6], [300.0]]]))[0, :, 0].tolist()
     [0, 100, 255]
-    >>> display(np.array([[[1.0], [2.0], [3.0]]]), mode="stretch")[0, :, 0].tolist()
+    >>> to_uint8(np.array([[[1.0], [2.0], [3.0]]]), mode="stretch")[0, :, 0].tolist()
     [0, 128, 255]
     """
     checks.require_choice(mode, _MODES, "display mode")
@@ -67,25 +65,24 @@ def montage(
     mode: str | Sequence[str] = "clip",
     height: int | None = None,
 ) -> np.ndarray:
-    """A labelled contact sheet on white, row by row.
+    """A grid of labeled pictures on white, row by row.
 
-    Every picture is shown pixel for pixel, or enlarged by a whole factor without interpolation where it is
-    small; only one taller than `height` is reduced. Pictures of several sizes are centered in equal cells.
-    An image with a value that is not finite is a marked tile. Labels stand below and are wrapped to fit.
+    Small pictures are enlarged by a whole factor without interpolation, those taller than `height` are reduced, and all
+    are centered in equal cells. An image with a value that is not finite is replaced by a crossed-out tile.
 
     Args:
       images: `[N, H, W, C]`, or N images `[H, W, 3 or 1]`, 0..255, of any sizes.
       labels: N texts (None or "" for none).
       columns: pictures in a row; None chooses.
-      title: a heading.
-      mode: as in `display`, one for all or one for each.
-      height: greatest height of a picture in pixels; None is that of the tallest image, at least 128.
+      title: heading above the pictures.
+      mode: "clip" clips to 0..255; "stretch" maps each image's own range to 0..255. One for all, or one for each.
+      height: largest height of a picture in pixels; None is that of the tallest image, at least 128.
 
     Returns:
-      uint8 `[H, W, 3]`. Without a title the first cell begins at row and column `GAP`.
+      uint8 `[H, W, 3]`. Without a title the first cell starts at row and column 16.
 
     Raises:
-      ValueError: no images, labels or modes of another number, columns or height below 1, a bad image.
+      ValueError: no images, another number of labels or modes, columns or height below 1, or an invalid image.
 
     >>> sheet = montage([np.zeros((128, 128, 1)), np.full((128, 128, 3), 255.0)], columns=2)
     >>> sheet.shape
@@ -94,49 +91,49 @@ def montage(
     images = list(images)
     if not images:
         raise ValueError("A montage needs one image or more; got none.")
-    labels = ["" if label is None else str(label) for label in _one_each(labels, len(images), "labels", None)]
-    modes = [mode] * len(images) if isinstance(mode, str) else _one_each(mode, len(images), "modes", "clip")
+    labels = ["" if label is None else str(label) for label in ([None] * len(images) if labels is None else labels)]
+    modes = [mode] * len(images) if isinstance(mode, str) else list(mode)
+    if not len(images) == len(labels) == len(modes):
+        raise ValueError(
+            f"There are {len(images)} images, {len(labels)} labels, {len(modes)} modes; give one for each."
+        )
     if columns is None:
         columns = len(images) if len(images) <= 6 else round(np.sqrt(1.5 * len(images)))
     checks.require_positive(columns, "columns")
-    if height is not None:
-        checks.require_positive(height, "height")
+    checks.require_positive(1 if height is None else height, "height")
     columns = min(int(columns), len(images))
 
-    pictures = [display(image, mode=m) for image, m in zip(images, modes, strict=True)]
-    target = int(height) if height else max(_SMALL, *(len(picture) for picture in pictures))
+    pictures = [to_uint8(image, mode=m) for image, m in zip(images, modes, strict=True)]
+    target = int(height) if height else max(_MIN_HEIGHT, *(len(picture) for picture in pictures))
     tiles = [_fit(picture, target) for picture in pictures]
     for i, image in enumerate(images):
-        if not np.isfinite(np.asarray(image, np.float64)).all():
+        if not np.isfinite(image).all():
             tiles[i] = _marked(*tiles[i].shape[:2])
     cell_height, cell_width = (max(tile.shape[axis] for tile in tiles) for axis in (0, 1))
     font = _font(int(np.clip(target / 12, 13, 28)))
-    cell_width = max(cell_width, 6 * int(font.size) if any(labels) else 0)  # room for a word under a slim picture
+    cell_width = max(cell_width, 6 * int(font.size) if any(labels) else 0)  # space for a word
     texts = [_wrap(label, font, cell_width) for label in labels]
     rows = [range(start, min(start + columns, len(tiles))) for start in range(0, len(tiles), columns)]
 
-    width = GAP + columns * (cell_width + GAP)
+    width = _GAP + columns * (cell_width + _GAP)
     heading_font = _font(int(font.size * 1.25), bold=True)
-    heading = _wrap(title or "", heading_font, width - 2 * GAP)
-    top = GAP + (_text_height(heading, heading_font) + GAP if heading else 0)
-    tops = []
-    for row in rows:
-        tops.append(top)
-        caption = max(_text_height(texts[i], font) for i in row)
-        top += cell_height + (_CAPTION_GAP + caption if caption else 0) + GAP
+    heading = _wrap(title or "", heading_font, width - 2 * _GAP)
+    top = _GAP + (_text_height(heading, heading_font) + _GAP if heading else 0)
+    captions = [max(_text_height(texts[i], font) for i in row) for row in rows]
+    heights = [cell_height + (_CAPTION_GAP + caption if caption else 0) + _GAP for caption in captions]
 
-    sheet = Image.new("RGB", (width, top), "white")
+    sheet = Image.new("RGB", (width, top + sum(heights)), "white")
     draw = ImageDraw.Draw(sheet)
-    _write_lines(draw, heading, heading_font, width // 2, GAP)
-    for row, row_top in zip(rows, tops, strict=True):
+    _write_lines(draw, heading, heading_font, width // 2, _GAP)
+    for row, row_height in zip(rows, heights, strict=True):
         for column, i in enumerate(row):
-            tile, left = tiles[i], GAP + column * (cell_width + GAP)
-            x, y = left + (cell_width - tile.shape[1]) // 2, row_top + (cell_height - tile.shape[0]) // 2
+            tile, left = tiles[i], _GAP + column * (cell_width + _GAP)
+            x, y = left + (cell_width - tile.shape[1]) // 2, top + (cell_height - tile.shape[0]) // 2
             # The frame lies outside the picture: a white picture still has an edge, and no pixel is covered.
             draw.rectangle((x - 1, y - 1, x + tile.shape[1], y + tile.shape[0]), outline=_FRAME)
             sheet.paste(Image.fromarray(tile), (x, y))
-            caption_top = row_top + cell_height + _CAPTION_GAP
-            _write_lines(draw, texts[i], font, left + cell_width // 2, caption_top)
+            _write_lines(draw, texts[i], font, left + cell_width // 2, top + cell_height + _CAPTION_GAP)
+        top += row_height
     return np.array(sheet)
 
 
@@ -147,42 +144,38 @@ def draw_box(
     color: tuple[int, int, int] = (255, 0, 0),
     width: int = 2,
 ) -> np.ndarray:
-    """Outlines a box, such as a receptive field; what lies beyond the image is cut off before outlining.
+    """Draws the outline of a box, such as a receptive field, clipped to the image.
 
     Args:
       image: `[H, W, 3]` or `[H, W, 1]`, 0..255.
-      box: (top, left, bottom, right) in pixels, bottom and right exclusive, as `receptive_field.box` gives.
-      color: of the line, 0..255.
-      width: of the line in pixels; it lies inside the box.
+      box: (top, left, bottom, right) in pixels, bottom and right exclusive, as `receptive_field.pixel_box` gives.
+      color: of the line, RGB, 0..255.
+      width: of the line in pixels; the line lies inside the box.
 
     Returns:
       uint8 `[H, W, 3]`.
 
     Raises:
-      ValueError: a box without area or wholly outside the image, a bad image, a width below 1.
+      ValueError: a box without area or outside the image, an invalid image, or a width below 1.
 
     >>> draw_box(np.zeros((3, 3, 1)), (0, 0, 3, 3), width=1)[..., 0].tolist()
     [[255, 255, 255], [255, 0, 255], [255, 255, 255]]
     """
     checks.require_positive(width, "width")
-    pixels = display(image)
-    top, left, bottom, right = (int(side) for side in box)
+    pixels = to_uint8(image)
+    top, left = max(int(box[0]), 0), max(int(box[1]), 0)
+    bottom, right = min(int(box[2]), pixels.shape[0]), min(int(box[3]), pixels.shape[1])
     if top >= bottom or left >= right:
-        raise ValueError(f"The box {tuple(box)} has no area; give (top, left, bottom, right).")
-    top, left = max(top, 0), max(left, 0)
-    bottom, right = min(bottom, pixels.shape[0]), min(right, pixels.shape[1])
-    if top >= bottom or left >= right:
-        raise ValueError(f"The box {tuple(box)} lies outside the image of {pixels.shape[0]} x {pixels.shape[1]}.")
-    inside = pixels[top + width : bottom - width, left + width : right - width].copy()
-    hollow = min(bottom - top, right - left) > 2 * width
+        raise ValueError(f"The box {tuple(box)} has no area in the image; give (top, left, bottom, right).")
+    inside = np.s_[top + width : max(bottom - width, 0), left + width : max(right - width, 0)]
+    before = pixels[inside].copy()
     pixels[top:bottom, left:right] = color
-    if hollow:
-        pixels[top + width : bottom - width, left + width : right - width] = inside
+    pixels[inside] = before
     return pixels
 
 
 def _fit(pixels: np.ndarray, target: int) -> np.ndarray:
-    """The picture at the size in which it is shown: a whole factor up, or reduced to the target height."""
+    """The picture enlarged by a whole factor, or reduced to the target height."""
     rows, columns = pixels.shape[:2]
     if rows > target:
         size = (max(1, round(columns * target / rows)), target)
@@ -195,8 +188,8 @@ def _marked(rows: int, columns: int) -> np.ndarray:
     """A crossed-out tile in place of an image that is not finite."""
     tile = Image.new("RGB", (columns, rows), (246, 240, 240))
     draw = ImageDraw.Draw(tile)
-    draw.line((0, 0, columns - 1, rows - 1), fill=(226, 190, 190), width=2)
-    draw.line((0, rows - 1, columns - 1, 0), fill=(226, 190, 190), width=2)
+    for line in ((0, 0, columns - 1, rows - 1), (0, rows - 1, columns - 1, 0)):
+        draw.line(line, fill=(226, 190, 190), width=2)
     font = _font(int(np.clip(columns / 9, 8, 22)), bold=True)
     lines = _wrap("not finite", font, columns - 4)
     height = _text_height(lines, font)
@@ -205,21 +198,16 @@ def _marked(rows: int, columns: int) -> np.ndarray:
     return np.array(tile)
 
 
-def _one_each(values: Sequence | None, number: int, what: str, default) -> list:
-    values = [default] * number if values is None else list(values)
-    if len(values) != number:
-        raise ValueError(f"There are {number} images but {len(values)} {what}; give one for each image.")
-    return values
-
-
-def _font(size: int, *, bold: bool = False) -> ImageFont.FreeTypeFont:
-    import matplotlib
-
+def _font(size: int, *, bold: bool = False) -> Any:
+    try:
+        import matplotlib
+    except ImportError:
+        return ImageFont.load_default(size)  # of Pillow; Latin letters only, no bold
     name = "DejaVuSans-Bold.ttf" if bold else "DejaVuSans.ttf"
     return ImageFont.truetype(os.path.join(matplotlib.get_data_path(), "fonts", "ttf", name), size)
 
 
-def _wrap(text: str, font: ImageFont.FreeTypeFont, width: int) -> list[str]:
+def _wrap(text: str, font, width: int) -> list[str]:
     """Lines that fit into `width`; a word too long for a line is broken."""
     lines = []
     for paragraph in text.splitlines():
@@ -240,15 +228,11 @@ def _wrap(text: str, font: ImageFont.FreeTypeFont, width: int) -> list[str]:
     return lines
 
 
-def _line_height(font: ImageFont.FreeTypeFont) -> int:
-    return sum(font.getmetrics())
+def _text_height(lines: list[str], font) -> int:
+    return len(lines) * sum(font.getmetrics())
 
 
-def _text_height(lines: list[str], font: ImageFont.FreeTypeFont) -> int:
-    return len(lines) * _line_height(font)
-
-
-def _write_lines(draw, lines: list[str], font: ImageFont.FreeTypeFont, center: int, top: int, color=_INK) -> None:
-    for number, line in enumerate(lines):
-        left = center - font.getlength(line) / 2
-        draw.text((round(left), top + number * _line_height(font)), line, font=font, fill=color)
+def _write_lines(draw, lines: list[str], font, center: int, top: int, color=_INK) -> None:
+    for i, line in enumerate(lines):
+        place = round(center - font.getlength(line) / 2), top + _text_height(lines[:i], font)
+        draw.text(place, line, font=font, fill=color)

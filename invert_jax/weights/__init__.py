@@ -1,8 +1,8 @@
 """Weights of CNN-A (Caffe's AlexNet): readers `path -> params`, and the check that params fit a network.
 
-Params are a plain nested dict, `{"conv1": {"kernel": [11, 11, 3, 96], "bias": [96]}, ..., "mean": [3]}`:
-float32 kernels in HWIO (input channels per group), conv1's input channels and the mean image in BGR order,
-as Caffe has them. No pickle is ever loaded.
+Params are a nested dict, `{"conv1": {"kernel": [11, 11, 3, 96], "bias": [96]}, ..., "mean": [3]}`: float32 kernels in
+HWIO (input channels per group), with conv1's input channels and the mean in BGR order, as in Caffe. No pickle is ever
+loaded.
 """
 
 import os
@@ -20,10 +20,10 @@ _READERS = {".npz": read_npz, ".mat": read_mat}
 
 
 def load_params(path: str | os.PathLike) -> Params:
-    """Reads the weights of CNN-A from a file; its extension says which kind it is.
+    """Reads the weights of CNN-A from a file, in the format that its extension names.
 
     * `.npz`: `NAME/kernel`, `NAME/bias` and `mean`, as `save_params` writes them; or the int8 layout
-      `NAME/q`, `NAME/s`, `NAME/b`, where `kernel = q * s` (see `archive.read_npz`).
+      `NAME/q`, `NAME/s`, `NAME/b`, where `kernel = q * s` (see `npz.read_npz`).
     * `.mat`: MatConvNet's `imagenet-caffe-ref.mat`, `imagenet-caffe-alex.mat` and
       `places-caffe-ref-upgraded.mat` (see `matconvnet.read_mat`).
 
@@ -34,8 +34,8 @@ def load_params(path: str | os.PathLike) -> Params:
       Params: nested dict of float32 NumPy arrays, kernels HWIO, conv1 and mean in BGR order.
 
     Raises:
-      FileNotFoundError: there is no such file.
-      ValueError: a directory, another extension, or a file that is damaged or holds something else.
+      FileNotFoundError: the file does not exist.
+      ValueError: a directory, an unknown extension, or a file that is damaged or holds something other than weights.
 
     >>> import tempfile, numpy as np
     >>> with tempfile.TemporaryDirectory() as folder:
@@ -46,10 +46,10 @@ def load_params(path: str | os.PathLike) -> Params:
     path = pathlib.Path(path)
     kinds = " or ".join(_READERS)
     if path.is_dir():
-        raise ValueError(f"{path} is a directory; give the path of one {kinds} weight file.")
+        raise ValueError(f"{path} is a directory; give the path of a {kinds} weight file.")
     if not path.exists():
-        raise FileNotFoundError(f"There is no weight file {path}; give the path of a {kinds} file.")
+        raise FileNotFoundError(f"The weight file {path} does not exist; give the path of a {kinds} file.")
     reader = _READERS.get(path.suffix.lower())
     if reader is None:
-        raise ValueError(f"{path} has extension {path.suffix!r}; weights are read from {kinds}: convert the file.")
+        raise ValueError(f"{path} has extension {path.suffix!r}, but weights are read from {kinds}; convert the file.")
     return reader(path)

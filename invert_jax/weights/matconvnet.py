@@ -10,31 +10,32 @@ import numpy as np
 from invert_jax.networks.architectures import CNN_A
 from invert_jax.types import Params
 
-_KINDS = {"normalize": "norm", "lrn": "norm"}  # MatConvNet has had both names
-_WITHOUT_EFFECT = ("dropout", "softmax")  # on the network as CNN-A taps it
+_KINDS = {"normalize": "norm", "lrn": "norm"}  # older and newer versions of MatConvNet
+_IGNORED = ("dropout", "softmax")  # without effect on CNN-A's taps
 _ORDER = [(layer.kind, layer.name if layer.kind == "conv" else "") for layer in CNN_A]
-_NORM_FIRST = [_ORDER[i] for i in (0, 1, 3, 2, 4, 5, 7, 6, *range(8, len(_ORDER)))]  # imagenet-caffe-alex.mat
+# imagenet-caffe-alex.mat: norm and pool swapped, twice
+_NORM_FIRST = [_ORDER[i] for i in (0, 1, 3, 2, 4, 5, 7, 6, *range(8, len(_ORDER)))]
 _FILES = "imagenet-caffe-ref.mat, imagenet-caffe-alex.mat or places-caffe-ref-upgraded.mat"
 
 
 def read_mat(path: str | os.PathLike) -> Params:
     """Reads CNN-A from a MatConvNet SimpleNN file, in Caffe's channel order.
 
-    Layers are found by name, conv1 ... fc8. Their filters are [H, W, in, out] in MATLAB, which is HWIO
-    (fc6 is [6, 6, 256, out]: fully connected layers are convolutions there too). Before beta 17 a layer
-    has `filters` and `biases`, and the mean is `normalization.averageImage`; since then `weights =
-    {filters, biases}` and `meta.normalization.averageImage`. MatConvNet's importer turned conv1's input
-    channels and the mean image from Caffe's BGR into RGB; this turns both back.
+    Layers are found by name, conv1 ... fc8. Their filters are [H, W, in, out] in MATLAB, which is HWIO (fc6 is
+    [6, 6, 256, out]: fully connected layers are convolutions in MatConvNet too). Before beta 17 a layer has `filters`
+    and `biases`, and the mean is `normalization.averageImage`; since then `weights = {filters, biases}` and
+    `meta.normalization.averageImage`. MatConvNet's importer reordered conv1's input channels and the mean image from
+    Caffe's BGR to RGB; this function restores BGR.
 
-    The layers must be CNN-A's, in its order; dropout and softmax are not looked at. One other order is read,
-    with a warning, as params do not carry it: `imagenet-caffe-alex.mat` has the same shapes but was trained
-    with normalization *before* pooling. Run as CNN-A, its conv1 and relu1 are the published network's and
-    every later layer is another network's (on photographs the bundled weights' norm1 moves by 16 to 30 %
-    when the two are swapped). `imagenet-caffe-ref.mat` and `places-caffe-ref-upgraded.mat` are Caffe's
-    reference network, which pools first: use those for published numbers.
+    The layers must be CNN-A's, in its order; dropout and softmax are ignored. One other order is read, with a warning,
+    because params do not record it: `imagenet-caffe-alex.mat` has the same shapes but was trained with normalization
+    *before* pooling. Run as CNN-A, its conv1 and relu1 are the published network's and every later layer is not (on
+    photographs, norm1 of the bundled weights changes by 16 to 30 % when the two are swapped).
+    `imagenet-caffe-ref.mat` and `places-caffe-ref-upgraded.mat` are Caffe's reference network, which pools first: use
+    those to compare with published numbers.
 
-    scipy may crash on an uncompressed file with flipped bits (a file cut short is refused): where a hash is
-    known, call `verify` first.
+    scipy may crash on an uncompressed file with flipped bits (a truncated file is refused): call `verify` first where a
+    hash is known.
 
     Args:
       path: the .mat file.
@@ -43,7 +44,7 @@ def read_mat(path: str | os.PathLike) -> Params:
       Params: nested dict of float32 NumPy arrays; "mean" is [3] or [H, W, 3].
 
     Raises:
-      ValueError: not a MATLAB file of version 4..7, damaged, or another network.
+      ValueError: not a MATLAB file of version 4 to 7, damaged, or not CNN-A.
 
     Warns:
       UserWarning: the network normalizes before it pools.
@@ -60,17 +61,17 @@ def read_mat(path: str | os.PathLike) -> Params:
         )
     try:
         contents = io.loadmat(path, variable_names=["layers", "normalization", "meta", "net"])
-    except Exception as error:  # scipy raises a dozen kinds, as the damage has it
+    except Exception as error:  # scipy raises a dozen types, depending on the damage
         raise ValueError(
             f"{path} is not a MATLAB file of version 4 to 7, or is damaged ({error}); download it again."
         ) from error
-    net = contents.get("net", contents)
+    net = contents.get("net", contents)  # `save net` or `save -struct net`
     layers = _get(net, "layers")
     if layers is None or layers.dtype != object:
         raise ValueError(f"{path} has no cell array `layers` (MatConvNet SimpleNN); give {_FILES}.")
-    order = [row for row in map(_row, layers.ravel()) if row[0] not in _WITHOUT_EFFECT]
+    order = [row for row in map(_row, layers.ravel()) if row[0] not in _IGNORED]
     if order not in (_ORDER, _NORM_FIRST):
-        raise ValueError(f"{path} has the layers {_told(order)}; CNN-A has {_told(_ORDER)}: give {_FILES}.")
+        raise ValueError(f"{path} has the layers {_listed(order)}; CNN-A has {_listed(_ORDER)}: give {_FILES}.")
     by_name = {_text(_get(layer, "name")): layer for layer in layers.ravel()}
     convolutions = [layer.name for layer in CNN_A if layer.kind == "conv"]
     params: dict = {name: _weights(by_name[name], f"{path}: layer {name}") for name in convolutions}
@@ -78,9 +79,9 @@ def read_mat(path: str | os.PathLike) -> Params:
     params["mean"] = _mean(net, path)
     if order == _NORM_FIRST:
         warnings.warn(
-            f"{path} was trained with normalization before pooling, while CNN-A here pools first, so that results "
-            "differ from that network's from pool1 on; use imagenet-caffe-ref.mat for the paper's network.",
-            stacklevel=3,  # whoever called load_params
+            f"{path} was trained with normalization before pooling, but CNN-A pools first, so features differ from the "
+            "published network's from pool1 on; use imagenet-caffe-ref.mat for the paper's network.",
+            stacklevel=3,  # the caller of load_params
         )
     return params
 
@@ -98,12 +99,12 @@ def _get(node, *names):
 
 
 def _row(layer) -> tuple[str, str]:
-    """Kind and name; only a convolution is found by its name, so that no other name matters."""
+    """Kind and name of a layer; the name only of a convolution, because no other layer is found by name."""
     kind = _text(_get(layer, "type"))
     return _KINDS.get(kind, kind), _text(_get(layer, "name")) if kind == "conv" else ""
 
 
-def _told(order: list[tuple[str, str]]) -> str:
+def _listed(order: list[tuple[str, str]]) -> str:
     return " ".join(name or kind or "unknown" for kind, name in order) or "none"
 
 

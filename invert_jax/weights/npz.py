@@ -1,4 +1,4 @@
-"""The library's own weight file: an .npz archive of plain arrays, float32 or int8 with scales."""
+"""The library's weight file: an .npz archive of plain arrays, float32 or int8 with scales."""
 
 import io
 import os
@@ -12,8 +12,7 @@ from invert_jax._util import atomic_io, checks
 from invert_jax.types import Params
 from invert_jax.weights.validation import by_name
 
-CAFFE_MEAN = (104.0, 117.0, 123.0)
-"""Caffe's mean ImageNet color, BGR, which int8 files that carry no mean were trained with."""
+_CAFFE_MEAN = (104.0, 117.0, 123.0)  # ImageNet's mean color, BGR: int8 files without a mean were trained with it
 
 _LAYOUT = "NAME/kernel and NAME/bias (or NAME/q, NAME/s and NAME/b) for each layer, and mean"
 
@@ -21,9 +20,9 @@ _LAYOUT = "NAME/kernel and NAME/bias (or NAME/q, NAME/s and NAME/b) for each lay
 def read_npz(path: str | os.PathLike) -> Params:
     """Reads params from an .npz archive of plain arrays.
 
-    Two layouts, told apart layer by layer. Float: `NAME/kernel` HWIO, `NAME/bias` [out]. Int8: `NAME/q`
-    (int8, HWIO), `NAME/s` (scale, [out]), `NAME/b` (bias, [out]), with `kernel = q * s`. `mean` is [3] or
-    [H, W, 3], BGR; an int8 archive without one gets `CAFFE_MEAN`.
+    A layer has one of two layouts. Float: `NAME/kernel` HWIO, `NAME/bias` [out]. Int8: `NAME/q` (int8, HWIO), `NAME/s`
+    (scale, [out]), `NAME/b` (bias, [out]), with `kernel = q * s`. `mean` is [3] or [H, W, 3], BGR; in an int8 archive
+    without one it is Caffe's, (104, 117, 123).
 
     Args:
       path: the archive.
@@ -32,7 +31,7 @@ def read_npz(path: str | os.PathLike) -> Params:
       Params: nested dict of float32 NumPy arrays.
 
     Raises:
-      ValueError: not a zip archive, damaged, holding Python objects, or not in this layout.
+      ValueError: not a zip archive, damaged, or holding Python objects or arrays of another layout.
 
     >>> import tempfile
     >>> with tempfile.TemporaryDirectory() as folder:
@@ -42,16 +41,16 @@ def read_npz(path: str | os.PathLike) -> Params:
     [0.5, 0.5]
     """
     if not zipfile.is_zipfile(path):
-        raise ValueError(f"{path} is not an .npz archive, or is cut short; download or save it again.")
+        raise ValueError(f"{path} is not an .npz archive, or is truncated; download or save it again.")
     try:
-        # Without pickle an archive can hold numbers and nothing that runs.
+        # Without pickle, reading an archive runs no code from it.
         with open(path, "rb") as file, np.load(file, allow_pickle=False) as archive:
             flat = {name: archive[name] for name in archive.files}
     except ValueError as error:
         raise ValueError(
             f"{path} holds something other than plain arrays ({error}); expected {_LAYOUT}: save it with save_params."
         ) from error
-    except Exception as error:  # zipfile, zlib and NumPy's header parser raise many kinds
+    except Exception as error:  # zipfile, zlib and NumPy's header parser raise many types
         raise ValueError(f"{path} is damaged ({error}); download or save it again.") from error
     return _nested(flat, path)
 
@@ -59,10 +58,10 @@ def read_npz(path: str | os.PathLike) -> Params:
 def save_params(path: str | os.PathLike, params: Params) -> None:
     """Writes params to an .npz archive in the float layout; the same params give the same bytes.
 
-    The file appears whole or not at all, as `atomic_io.write_bytes` has it.
+    The file appears whole or not at all.
 
     Args:
-      path: where to write; ends in `.npz`; an existing file is replaced.
+      path: the file to write, ending in `.npz`; an existing file is replaced.
       params: nested dict `{NAME: {"kernel": ..., "bias": ...}, "mean": ...}` of arrays; stored as float32.
 
     Raises:
@@ -77,8 +76,8 @@ def save_params(path: str | os.PathLike, params: Params) -> None:
     """
     path = pathlib.Path(path)
     if path.suffix.lower() != ".npz":
-        raise ValueError(f"Weights are written as .npz; got {path}: give a name that ends in .npz.")
-    # Through the reader's own check, so that whatever is written can be read.
+        raise ValueError(f"Weights are written as .npz, but the path is {path}; give a name that ends in .npz.")
+    # The reader's own check, so that whatever is written can be read.
     floats = by_name(_nested({name: np.asarray(leaf) for name, leaf in by_name(params).items()}, "params"))
     for name, array in floats.items():
         checks.require_finite(array, f"array {name} to be saved")
@@ -88,11 +87,11 @@ def save_params(path: str | os.PathLike, params: Params) -> None:
 
 
 def _nested(flat: dict[str, np.ndarray], source) -> Params:
-    """Nested float32 params from flat names, dequantized; ValueError names what does not belong."""
+    """Nested float32 params from flat names, dequantized; a ValueError names the arrays that do not belong."""
     layers: dict[str, dict[str, np.ndarray]] = {}
     for name, array in flat.items():
         if not isinstance(array, np.ndarray) or array.dtype.kind not in "fiu":
-            raise ValueError(f"{source}: {name} is not an array of real numbers; expected {_LAYOUT}: save it again.")
+            raise ValueError(f"{name} of {source} is not an array of real numbers; expected {_LAYOUT}: save it again.")
         if name != "mean":
             layer, _, part = name.rpartition("/")
             layers.setdefault(layer, {})[part] = array
@@ -108,15 +107,16 @@ def _nested(flat: dict[str, np.ndarray], source) -> Params:
             )
             raise ValueError(
                 f"{source} has {given}; expected {_LAYOUT}, with q int8 [H, W, in, out] and s [out]: "
-                "name the arrays so and save again."
+                "rename the arrays and save again."
             )
     if "mean" in flat:
         params["mean"] = flat["mean"]
     elif any("q" in parts for parts in layers.values()):
-        params["mean"] = np.asarray(CAFFE_MEAN)
+        params["mean"] = np.asarray(_CAFFE_MEAN)
     if not params:
         raise ValueError(f"{source} holds no arrays; expected {_LAYOUT}.")
-    with np.errstate(over="ignore"):  # too large for float32 becomes infinity, which merge and save_params refuse
+    # A number too large for float32 becomes infinite; `validate_params` and `save_params` refuse that with the name.
+    with np.errstate(over="ignore"):
         return jax.tree.map(lambda array: np.asarray(array, "float32"), params)
 
 

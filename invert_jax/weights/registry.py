@@ -1,4 +1,4 @@
-"""Files known by their hash: the bundled network, and MatConvNet's published ones."""
+"""Files with a known hash: the bundled network and MatConvNet's published ones."""
 
 import functools
 import hashlib
@@ -15,33 +15,33 @@ from invert_jax.weights.npz import read_npz
 _BUNDLED = "cnn_a_small_int8.npz"
 _BUNDLED_SHA256 = "9796a95a506313996846ee2acee12750a6ec375e0133e69fcafa91f36d23df6e"
 
-# Source: MatConvNet's page "Pretrained models", section "File checksums" (files of beta 17 and later; it
-# publishes MD5, which tells a damaged or other file, not a forged one).
-_PUBLISHED_MD5 = {
+# Source: MatConvNet's page "Pretrained models", section "File checksums" (files of beta 17 and later). MD5 detects a
+# damaged or a different file, not a forged one.
+PUBLISHED_MD5 = {
     "imagenet-caffe-alex.mat": "ed49ef44caf18496291ce0c3257b0596",
     "imagenet-caffe-ref.mat": "6d69dfa6e549012c94546658737c5885",
 }
 
 
 def bundled() -> Params:
-    """Returns the weights of the small CNN-A that comes with the library.
+    """The weights of the small CNN-A that comes with the library.
 
-    CNN-A's geometry with fc6 and fc7 512 wide: genuinely trained, but not the paper's network and a weak
+    It has CNN-A's geometry with fc6 and fc7 of width 512. It is trained, but it is not the paper's network, and a weak
     classifier (8 % top-1); its model card is `invert_jax/data/MODEL_CARD.md`.
 
-    Read and checked against its sha256 once per process. Each call returns a new dict; the arrays are
-    shared and read-only.
+    The file is read, and checked against its sha256, once per process. Every call returns a new dict of the same
+    read-only arrays.
 
     Returns:
       Params: nested dict of float32 NumPy arrays, kernels HWIO; "mean" is [3], BGR.
 
     Raises:
-      ValueError: the installed file is damaged; reinstall invert_jax.
+      ValueError: the installed file is damaged.
 
     >>> bundled()["conv1"]["kernel"].shape
     (11, 11, 3, 96)
     """
-    return jax.tree.map(lambda array: array, _read_bundled())
+    return jax.tree.map(lambda array: array, _read_bundled())  # new dicts around the cached arrays
 
 
 @functools.cache
@@ -55,16 +55,16 @@ def _read_bundled() -> Params:
 
 
 def verify(path: str | os.PathLike, sha256: str | None = None) -> None:
-    """Raises unless the file is the one that is meant; returns nothing.
+    """Raises unless the file has the expected hash; returns nothing.
 
     Args:
       path: the file.
-      sha256: its expected SHA-256, 64 hexadecimal digits. None: the MD5 that MatConvNet publishes for a
-        file of this name (imagenet-caffe-ref.mat, imagenet-caffe-alex.mat, as of its beta 17).
+      sha256: its expected SHA-256, 64 hexadecimal digits. None compares with the MD5 that MatConvNet publishes for a
+        file of this name (imagenet-caffe-ref.mat and imagenet-caffe-alex.mat, since beta 17).
 
     Raises:
-      FileNotFoundError: there is no such file.
-      ValueError: another hash, a malformed one, or None and a file name whose hash is not known.
+      FileNotFoundError: the file does not exist.
+      ValueError: the hash differs, `sha256` is malformed, or it is None and no hash is known for the file's name.
 
     >>> import tempfile
     >>> with tempfile.NamedTemporaryFile() as file:
@@ -72,18 +72,18 @@ def verify(path: str | os.PathLike, sha256: str | None = None) -> None:
     """
     path = pathlib.Path(path)
     if sha256 is None:
-        algorithm, expected = "md5", _PUBLISHED_MD5.get(path.name, "")
+        algorithm, expected = "md5", PUBLISHED_MD5.get(path.name, "")
         if not expected:
             raise ValueError(
-                f"No hash is known for {path.name} (only for {', '.join(_PUBLISHED_MD5)}); give its sha256."
+                f"No hash is known for {path.name} (only for {', '.join(PUBLISHED_MD5)}); give its sha256."
             )
     else:
         algorithm, expected = "sha256", sha256.lower()
         if not re.fullmatch("[0-9a-f]{64}", expected):
-            raise ValueError(f"A sha256 is 64 hexadecimal digits; got {sha256!r}: copy it whole.")
+            raise ValueError(f"sha256 is {sha256!r}, but must be 64 hexadecimal digits; copy all of it.")
     if not path.is_file():
-        raise FileNotFoundError(f"There is no file {path} to verify; give the path of a file.")
+        raise FileNotFoundError(f"The file {path} does not exist; give the path of the file to verify.")
     with open(path, "rb") as file:
         digest = hashlib.file_digest(file, algorithm).hexdigest()
     if digest != expected:
-        raise ValueError(f"{path} has {algorithm} {digest}; expected {expected}: get the file again.")
+        raise ValueError(f"{path} has {algorithm} {digest}; expected {expected}: download the file again.")

@@ -1,4 +1,4 @@
-"""Whether weights fit a network: names, shapes and values, told in one sentence."""
+"""The check that weights fit a network: names, shapes and values."""
 
 from collections.abc import Mapping
 
@@ -11,22 +11,22 @@ from invert_jax.types import Params
 
 
 def validate_params(params: Params, expected: Params) -> Params:
-    """Returns `params` as float32 arrays in the tree that the network expects, and nothing else.
+    """Returns `params` as float32 arrays in the tree that the network expects.
 
-    Strict: every array that is expected must be there, with its shape, and no other. Works while JAX
-    traces (names and shapes are checked, values cannot be).
+    Every expected array must be present with its shape, and no other. Inside a trace, names and shapes are checked and
+    values are not.
 
     Args:
       params: nested dict of arrays, such as `load_params(path)` or `bundled()` returns.
-      expected: nested dict of arrays or `jax.ShapeDtypeStruct`, such as abstract init gives; only its
-        names and shapes matter.
+      expected: nested dict of arrays or `jax.ShapeDtypeStruct`, such as abstract initialization gives; only its names
+        and shapes are used.
 
     Returns:
       Params: the structure of `expected` with the values of `params`, float32 JAX arrays.
 
     Raises:
-      ValueError: arrays missing, unexpected, of the wrong shape or not real numbers (all are listed, on
-        both sides), or NaN or infinite values (the arrays are named).
+      ValueError: arrays that are missing, unexpected, of the wrong shape, not real numbers or not finite; the message
+        lists all of them.
 
     >>> validate_params({"fc8": {"bias": np.ones(2)}}, {"fc8": {"bias": jax.ShapeDtypeStruct((2,), "float32")}})
     {'fc8': {'bias': Array([1., 1.], dtype=float32)}}
@@ -37,9 +37,10 @@ def validate_params(params: Params, expected: Params) -> Params:
     if not isinstance(params, Mapping):
         raise ValueError(
             f"Weights are a nested dict of arrays; got {type(params).__name__}: "
-            "give what load_params(path) or bundled() returns."
+            "give the result of load_params(path) or bundled()."
         )
     given, wanted = by_name(params), by_name(expected)
+    # All problems at once: a file of another network has dozens, and one per run would not show which network it is.
     complaints = {
         "missing": [name for name in wanted if name not in given],
         "unexpected": [name for name in given if name not in wanted],
@@ -53,14 +54,13 @@ def validate_params(params: Params, expected: Params) -> Params:
     if any(complaints.values()):
         text = "; ".join(f"{what}: {', '.join(names)}" for what, names in complaints.items() if names)
         raise ValueError(
-            f"The weights do not fit the network ({text}): "
-            "give weights of this network, under the names that it expects."
+            f"The weights do not fit the network ({text}): give weights of this network, under the names it expects."
         )
     bad = [name for name in wanted if not _is_finite(given[name])]
     if bad:
         raise ValueError(
             f"The weights hold NaN or infinite values as float32 (in {', '.join(bad)}); "
-            "give finite numbers: the file may be damaged or the training have diverged."
+            "give finite numbers: the file may be damaged, or training may have diverged."
         )
     leaves = [jnp.asarray(given[name], jnp.float32) for name in wanted]
     return jax.tree.unflatten(jax.tree.structure(expected), leaves)

@@ -25,7 +25,7 @@ def expansion(size):
     return matrix
 
 
-def both_ways(matrix, image):
+def along_both(matrix, image):
     rows, columns = matrix(image.shape[0]), matrix(image.shape[1])
     return np.einsum("ih,jw,hwc->ijc", rows, columns, image, optimize=True)
 
@@ -37,7 +37,7 @@ def expand(image, shape):
 def decompose(image, num_levels):
     levels = []
     for _ in range(num_levels - 1):
-        coarse = both_ways(reduction, image)
+        coarse = along_both(reduction, image)
         levels.append(image - expand(coarse, image.shape[:2]))
         image = coarse
     return [*levels, image]

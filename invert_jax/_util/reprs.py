@@ -1,0 +1,43 @@
+"""Short text for records that hold arrays: shapes and dtypes instead of values."""
+
+import dataclasses
+
+import jax
+import numpy as np
+
+_LONGEST = 60  # characters of a value before it is cut
+
+
+def short_repr(self) -> str:
+    """`Type(field=float32[3, 4], ...)`: a record in one line, whatever its arrays hold; records bind it as `__repr__`.
+
+    >>> short_repr({"weights": np.zeros((3, 4), np.float32)})
+    '{weights: float32[3, 4]}'
+    """
+    if dataclasses.is_dataclass(self) and not isinstance(self, type):
+        fields = {field.name: getattr(self, field.name) for field in dataclasses.fields(self) if field.repr}
+    elif isinstance(self, tuple) and hasattr(self, "_fields"):
+        fields = dict(zip(self._fields, self, strict=True))  # pyright: ignore[reportAttributeAccessIssue]
+    elif isinstance(self, dict):
+        return "{" + ", ".join(f"{name}: {_short(value)}" for name, value in self.items()) + "}"
+    else:
+        return _short(self)
+    return f"{type(self).__name__}({', '.join(f'{name}={_short(value)}' for name, value in fields.items())})"
+
+
+def _short(value) -> str:
+    if isinstance(value, jax.Array | np.ndarray) and value.ndim:
+        return f"{value.dtype}{list(value.shape)}"
+    if isinstance(value, jax.Array | np.ndarray | np.generic):
+        return str(value)
+    if isinstance(value, dict):
+        return short_repr(value) if len(value) <= 4 else f"{{{len(value)} entries}}"
+    if isinstance(value, tuple) and not hasattr(value, "_fields"):
+        return f"({', '.join(map(_short, value))}{',' * (len(value) == 1)})"
+    if dataclasses.is_dataclass(value) or hasattr(value, "_fields"):
+        return short_repr(value)
+    if callable(value):
+        name = getattr(value, "__qualname__", type(value).__name__)
+        return getattr(value, "__module__", "").rpartition(".")[2] + "." + name
+    text = repr(value)
+    return text if len(text) <= _LONGEST else text[: _LONGEST - 3] + "..."

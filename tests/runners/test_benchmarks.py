@@ -1,0 +1,36 @@
+"""The benchmarks run, and compare like with like."""
+
+import jax
+import numpy as np
+import pytest
+from running import run
+
+import invert_jax as ij
+from benchmarks import against_torch
+
+pytestmark = pytest.mark.slow
+
+
+def test_throughput_of_each_number_of_restarts(tmp_path):
+    arguments = ("--layer=conv1", "--size=63", "--counts=1,3", "--num_steps=2", "--repeats=1")
+    rows = run("benchmarks.throughput", tmp_path, *arguments)["rows"]
+    assert [row["num_restarts"] for row in rows] == [1, 3]
+    assert all(0 < row["seconds_per_restart_step"] < 100 and row["peak_gigabytes"] > 0.1 for row in rows)
+    assert ij.load_image(tmp_path / "throughput.png").std() > 5
+
+
+def test_hog_is_timed_against_naive_jax(tmp_path):
+    arguments = ("--layers=", "--representations=hog", "--repeats=1", "--num_steps=1")
+    with jax.numpy_rank_promotion("allow"):  # naive_jax is written as users write
+        times = run("benchmarks.against_torch", tmp_path, *arguments)["representations"]["hog"]
+    assert times["ratio"] == pytest.approx(times["invert_jax"] / times["naive_jax"]) and times["invert_jax"] > 0
+
+
+@pytest.mark.parametrize("name", ["hog", "hogb", "dsift"])
+def test_naive_jax_has_the_same_representations(name):
+    image = ij.example_image("coffee", size=(83, 101), gray=True)
+    make, naive = against_torch.SHALLOW[name]
+    library, limit = make(), 1e-2 if name == "dsift" else 1e-5  # the exact angle of dsift, not VLFeat's cubic
+    with jax.numpy_rank_promotion("allow"):
+        expected = np.asarray(naive(image))
+    assert np.linalg.norm(library(image) - expected) / np.linalg.norm(expected) < limit

@@ -1,0 +1,90 @@
+"""The main job: numbers that are those of the images, saved before any picture and whatever happens after."""
+
+import signal
+import sys
+
+import jax
+import numpy as np
+import pytest
+import running
+from PIL import Image
+
+import invert_jax as ij
+
+pytestmark = pytest.mark.slow
+
+PICTURES = ("montage.png", "spread.png", "convergence.png", "evolution.gif")
+HOG = ("--representation=hog", "--size=32", "--chunk_size=2")
+
+
+def run(workdir, *arguments):
+    return running.run("invert_image", workdir, *arguments)
+
+
+def test_conv1_of_a_photograph(tmp_path):
+    arguments = ("--layer=conv1", "--size=63", "--num_restarts=3", "--chunk_size=2", "--recipe=mahendran_vedaldi")
+    said, status = running.end(running.start("invert_image", f"--workdir={tmp_path}", *arguments, "--stages=4e-3x60"))
+    assert status == 0, said
+    results = running.results(tmp_path)
+    assert results["complete"] and results["diverged"] == 0 and max(results["errors"]) < 0.3
+    assert results["class_ranks"] is None  # 63 pixels are too few for fc8
+    assert results["settings"]["layer"] == "conv1" and results["device"]["platform"] == "cpu"
+
+    photograph, conv1 = ij.example_image("chelsea", size=63), ij.alexnet(layer="conv1")
+    target, recipe = np.asarray(conv1(photograph)), ij.recipes.mahendran_vedaldi(lambda_tv=0.5, stages=((4e-3, 60),))
+    shape = photograph.shape
+    same = ij.sample(jax.random.key(0), conv1, target, recipe, image_shape=shape, num_restarts=3, chunk_size=2)
+    with np.load(tmp_path / "preimages.npz", allow_pickle=False) as arrays:
+        np.testing.assert_allclose(arrays["images"], same.image, atol=0.05)
+        for image, error in zip(arrays["images"], results["errors"], strict=True):
+            assert np.linalg.norm(conv1(image) - target) / np.linalg.norm(target) == pytest.approx(error, rel=1e-3)
+    assert all(ij.load_image(tmp_path / name).std() > 5 for name in PICTURES)
+
+
+def test_names_are_data_not_markup(tmp_path, capsys):
+    name = "a$b$ [red]c"
+    Image.fromarray(ij.example_image("coffee", size=32).astype(np.uint8)).save(tmp_path / f"{name}.png")
+    arguments = ("--representation=hogb", "--mask=central:3", "--num_restarts=2", "--stages=4e-3x20")
+    assert run(tmp_path / "out", f"--image={tmp_path / name}.png", *arguments)["image"] == name
+    assert name in capsys.readouterr().out
+    assert all((tmp_path / "out" / picture).exists() for picture in PICTURES)
+
+
+def test_numbers_are_saved_when_pictures_cannot_be_drawn(tmp_path, monkeypatch, capsys):
+    for module in [name for name in sys.modules if name.startswith("matplotlib")]:
+        monkeypatch.delitem(sys.modules, module)
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    results = run(tmp_path, *HOG, "--num_restarts=1", "--stages=4e-3x3")
+    assert len(results["errors"]) == 1 and "experiments" in capsys.readouterr().out
+    assert (tmp_path / "montage.png").exists() and not (tmp_path / "convergence.png").exists()
+
+
+def test_every_restart_diverged(tmp_path, capsys):
+    assert running.status("invert_image", tmp_path, *HOG, "--num_restarts=2", "--stages=1e30x3") == 1
+    assert running.results(tmp_path)["diverged"] == 2 and "diverged" in capsys.readouterr().out
+    assert "NaN" not in (tmp_path / "results.json").read_text()
+
+
+def test_terminated_it_has_the_finished_restarts(tmp_path):
+    process = running.start("invert_image", f"--workdir={tmp_path}", *HOG, "--num_restarts=2000", "--stages=4e-3x200")
+    said, status = running.signal_after(process, "results.json", tmp_path, signal.SIGTERM)
+    assert status == 143, said
+    with np.load(tmp_path / "preimages.npz", allow_pickle=False) as arrays:
+        count = len(running.results(tmp_path)["errors"])
+        assert not running.results(tmp_path)["complete"] and 2 <= count <= len(arrays["errors"]) < 2000
+
+
+MISTAKES = ("--image=nowhere.png", "--sigma=-1", "--mask=corner", "--stages=fast", "--cell_size=4")
+
+
+@pytest.mark.parametrize("argument", MISTAKES)
+def test_mistakes_end_before_anything_is_made(tmp_path, argument):
+    with pytest.raises((ValueError, OSError), match=argument.strip("-").split("=")[argument.startswith("--image")]):
+        run(tmp_path / "out", argument)
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("argument", ["--image=nowhere.png", "stray", "--num_restarts=0"])
+def test_a_mistake_is_a_sentence(tmp_path, argument):
+    _, status = running.end(running.start("invert_image", f"--workdir={tmp_path / 'out'}", argument))
+    assert status in (1, 2) and not (tmp_path / "out").exists()
