@@ -24,10 +24,13 @@ def bytes_per_restart(case: spec.Case) -> int:
     phi, shape = case.representation, np.shape(max(case.images.values(), key=np.size))
     image = jax.ShapeDtypeStruct(shape, np.float32)
     features, saved = jax.eval_shape(lambda x: jax.vjp(lambda x: phi.apply(phi.params, x), x), image)
-    size = lambda tree: sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(tree))  # noqa: E731
     shared = sum(np.size(leaf) * 4 for leaf in jax.tree.leaves(phi.params))  # the weights, which all restarts use
-    other = 2 * size(features) + _IMAGES * size(image) + case.recipe.num_steps * len(Energy._fields) * 4
-    return max(size(saved) - shared, 0) + other
+    other = 2 * _num_bytes(features) + _IMAGES * _num_bytes(image) + case.recipe.num_steps * len(Energy._fields) * 4
+    return max(_num_bytes(saved) - shared, 0) + other
+
+
+def _num_bytes(tree):
+    return sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(tree))
 
 
 def auto_chunk_size(sweep: spec.Sweep, *, memory: float | None = None, largest: int | None = None) -> int:
