@@ -162,7 +162,7 @@ def _conclude(sweep, results, workdir, seconds):
     command.say(paper.markdown(["case", "photograph", "restarts", "relative error, %"], lines))
     diverged = sum(row["diverged"] for row in rows)
     command.say(
-        f"{sweep.size} restarts in {seconds:.0f} s, {diverged} of them diverged and are not finite; "
+        f"{sweep.size} restarts in {seconds:.0f} s, {diverged} of them diverged; "
         f"{ij.sampling.num_compilations()} programs compiled; everything is in {workdir}"
     )
     return int(diverged == sweep.size)
@@ -177,8 +177,10 @@ def _draw(sweep, results, workdir):
             tiles = [image, *np.nan_to_num(found.image[:_SHOWN].astype(np.float32))]
             pairs = zip(found.error[:_SHOWN], found.finite[:_SHOWN], strict=True)
             labels = [f"{100 * error:.1f} %" if finite else "not finite" for error, finite in pairs]
-            title = f"{case.name} (clipped to 0..255)"
-            sheet = ij.viz.montage(tiles, labels=[name, *labels], columns=3, title=title)
+            gray = image.shape[2] == 1  # HOG and DSIFT are nearly blind to contrast
+            title = f"{case.name} ({'stretched to full contrast' if gray else 'clipped to 0..255'})"
+            modes = ["clip", *["stretch" if gray else "clip"] * len(labels)]
+            sheet = ij.viz.montage(tiles, labels=[name, *labels], columns=3, title=title, mode=modes)
             ij.save_image(folder / f"{case.name}-{name}.png", sheet)
 
 
