@@ -218,7 +218,7 @@ def _ceilings():
 def _operations(layer):
     """Operations of one gradient: convolutions forwards and backwards to their input."""
     side, channels, total = 227, 3, 0
-    for row in architectures.layers_up_to(layer):
+    for row in architectures.CAFFENET.layers_up_to(layer):
         side = architectures.output_size((row,), side)
         if row.kind == "conv":
             total += 2 * side**2 * row.width * row.size**2 * channels // row.groups

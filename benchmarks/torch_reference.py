@@ -29,7 +29,7 @@ def make_step(problem: ij.inversion.Problem, target, params: dict, layer: str, *
     recipe = problem.recipe
     sigma, lambda_alpha, lambda_tv = map(float, (recipe.sigma, recipe.weight("alpha_norm"), recipe.weight("tv")))
     normalizer = float((target**2).sum())
-    table = architectures.layers_up_to(layer)
+    table = architectures.CAFFENET.layers_up_to(layer)
 
     def energy(x):
         y = (center + sigma * x).flip(1) - mean

@@ -12,9 +12,9 @@ first. Measured for every case, from restarts that are finite (`ij.analysis.meas
     1 - SSIM                  between two restarts
     effective number          of distinct images among the restarts, 1 to R (grows with R)
     photograph percentile     rank of the distance between a restart's and the photograph's code, at the inverted layer
-                              and at all 20 layers, among distances between --num_scale_images photographs
+                              and at all layers, among distances between --num_scale_images photographs
     perturbation percentile   the same among distances to small perturbations of the photograph
-    relative distance         between two restarts in the code of each of the 20 layers, over the mean distance between
+    relative distance         between two restarts in the code of each layer, over the mean distance between
                               photographs
     rank correlation          of a restart's code with the photograph's
     top 1, top 5              how often the photograph's best class by fc8 is a restart's best, or among its best five
@@ -46,7 +46,6 @@ FLAGS = flags.FLAGS
 
 NUM_LEVELS = 6
 TOP = (1, 5)
-LAYERS = ij.networks.LAYER_NAMES
 
 _RMS = "root mean square, gray levels"
 _BANDS = ("finest band", *(f"band {k}" for k in range(2, NUM_LEVELS)), "coarsest band")
@@ -151,15 +150,15 @@ def _load(sweep, folder, *, only_photographs=False):
 
 
 def _measure(key, sweep, results):
-    """`{case: measurements of its photographs}`; all layers of CNN-A share their null distributions."""
-    measured, nulls, last = {}, {}, flags.representation(LAYERS[-1])
+    """`{case: measurements of its photographs}`; all layers of a network share their null distributions."""
+    measured, nulls, last = {}, {}, flags.representation(flags.last_layer())
     for case in sweep.cases:
-        layer, gray = _layer(case), _layer(case) not in LAYERS
-        encode = functools.partial(_encode, case, last)
+        layer, encode = _layer(case), functools.partial(_encode, case, last)
         if layer not in nulls:
-            photographs = paper.scale_photographs(size=flags.size_of(layer), gray=gray)
+            height, width, channels = next(iter(case.images.values())).shape
+            photographs = paper.scale_photographs(size=(height, width), gray=channels == 1)
             nulls |= ij.analysis.measure_nulls(key, encode, photographs, case.images)
-        how = {"layer": layer, "class_layer": None if gray else LAYERS[-1], "top": TOP, "num_levels": NUM_LEVELS}
+        how = {"layer": layer, "class_layer": "fc8", "top": TOP, "num_levels": NUM_LEVELS}
         measured[case.name] = [
             ij.analysis.measure_restarts(encode, results[case.name, name], image, nulls, name=name, **how)
             for name, image in progress.track(list(case.images.items()), case.name)
@@ -168,16 +167,22 @@ def _measure(key, sweep, results):
 
 
 def _layer(case):
-    """The layer of CNN-A, or the case's name for another representation."""
+    """The layer of a network, or the case's name for another representation."""
     return ij.networks.layer_of(case.representation) or case.name
 
 
 def _encode(case, last, image):
-    """The codes of an image: of all layers of CNN-A, in order of depth, or of another representation alone."""
-    if _layer(case) not in LAYERS:
+    """The codes of an image: of all layers of the network, in order of depth, or of another representation alone."""
+    if ij.networks.layer_of(case.representation) is None:
         return {case.name: np.asarray(case.representation(image))}
     codes = jax.device_get(_every_layer(last, image))
-    return {layer: codes[layer] for layer in LAYERS}  # jit returns names in alphabetical order
+    return {layer: codes[layer] for layer in _layers(last)}  # jit returns names in alphabetical order
+
+
+def _layers(last):
+    """All layers up to that of a representation."""
+    architecture = ij.networks.architecture_of(last) or ij.networks.CAFFENET
+    return [layer.name for layer in architecture.layers_up_to(ij.networks.layer_of(last))]
 
 
 @jax.jit
@@ -198,9 +203,9 @@ def _without_pairs(measurement):
 
 
 def _chains(sweep):
-    """Cases that are layers of CNN-A, in order of depth, by recipe."""
-    chains, layers = {}, [case for case in sweep.cases if _layer(case) in LAYERS]
-    for case in sorted(layers, key=lambda case: LAYERS.index(_layer(case))):
+    """Cases that are layers of a network, in order of depth, by recipe."""
+    chains, layers = {}, [case for case in sweep.cases if ij.networks.layer_of(case.representation) is not None]
+    for case in sorted(layers, key=lambda case: len(_layers(case.representation))):
         chains.setdefault(case.name.partition("-")[2] or FLAGS.recipes[0], []).append(case.name)
     return chains
 
@@ -306,8 +311,9 @@ def _pictures(summary, chains):
         )
 
     def heatmap(measure, title, label):
-        values = [[interval.estimate for interval in summary[name].by_layer[measure].values()] for name in layers]
-        return ij.viz.heatmap(np.array(values), title=title, label=label, rows=layers, columns=list(LAYERS))
+        found = [summary[name].by_layer[measure] for name in layers]
+        values = np.array([[interval.estimate for interval in by_layer.values()] for by_layer in found])
+        return ij.viz.heatmap(values, title=title, label=label, rows=layers, columns=list(found[0]))
 
     drawings = {name: functools.partial(curves, *texts) for name, texts in _CURVES.items()}
     maps = {measure: functools.partial(heatmap, measure, *texts) for measure, texts in _HEATMAPS.items()}

@@ -47,7 +47,13 @@ _PICTURES = {
 def define_flags() -> None:
     """Defines the flags of the runner."""
     flags.define_paper(
-        "invariance_geometry", num_images=1, layers=LAYERS, weights=None, variant="vlfeat", num_restarts=4
+        "invariance_geometry",
+        num_images=1,
+        layers=LAYERS,
+        weights="bundled",
+        architecture=None,
+        variant="vlfeat",
+        num_restarts=4,
     )
     absl_flags.DEFINE_float(
         "bound", 1.5, "Bound on the errors of a path, over the larger error of its ends.", lower_bound=1
@@ -57,7 +63,7 @@ def define_flags() -> None:
 
 def main() -> int:
     """Measures and draws what the flags describe."""
-    layers = flags.chosen("layers", (*ij.networks.LAYER_NAMES, *flags.SHALLOW))
+    layers = flags.chosen_layers((*ij.networks.CAFFENET.layer_names, *flags.SHALLOW))
     if FLAGS.num_restarts < 2:
         raise ValueError(f"--num_restarts is {FLAGS.num_restarts}; give two or more.")
     photographs = {layer: paper.photographs(size=flags.size_of(layer), gray=layer in flags.SHALLOW) for layer in layers}

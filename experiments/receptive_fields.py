@@ -33,21 +33,24 @@ _SQUARE = "90 % of the variance in the field"
 
 def define_flags() -> None:
     """Defines the flags of the runner."""
-    flags.define_paper("receptive_fields", num_images=3, layers=LAYERS, weights=None, num_restarts=4)
+    flags.define_paper(
+        "receptive_fields", num_images=3, layers=LAYERS, weights="bundled", architecture=None, num_restarts=4
+    )
     absl_flags.DEFINE_integer("side", 5, "Neurons along each side of the central block.", lower_bound=1)
 
 
 def main() -> int:
     """Measures what the flags describe."""
-    layers = flags.chosen("layers", ij.networks.LAYER_NAMES[: ij.networks.LAYER_NAMES.index("pool5") + 1])
+    layers = flags.chosen_layers([layer.name for layer in ij.networks.CAFFENET.layers_up_to("pool5")])
     if FLAGS.num_restarts < 2:
         raise ValueError(f"--num_restarts is {FLAGS.num_restarts}; give two or more.")
-    photographs = paper.photographs(size=FLAGS.size or flags.ALEXNET_SIZE, gray=False)
+    photographs = paper.photographs(size=flags.size_of(layers[0]), gray=False)
     paper.announce(photographs)
     workdir = command.make_workdir(FLAGS.workdir)
     recipe = ij.recipes.mahendran_vedaldi(lambda_tv=LAMBDA_TV, stages=ij.recipes.CENTRAL_STAGES)
     recipe, images = flags.restage(recipe), [photo.image for photo in photographs]
-    fields = {field.name: field for field in ij.receptive_field.alexnet()}
+    architecture = ij.networks.architecture_of(flags.representation(layers[0])) or ij.networks.CAFFENET
+    fields = {field.name: field for field in ij.receptive_field.receptive_fields(architecture.layers)}
     rows, maps, finite = {}, {}, []
     for layer in layers:
         representation = flags.representation(layer)

@@ -22,6 +22,7 @@ from invert_jax import (
     networks,
     optimizers,
     parameterizations,
+    preprocess,
     pyramid,
     recipes,
     regularizers,
@@ -33,12 +34,12 @@ from invert_jax import (
 from invert_jax.analysis import metrics
 from invert_jax.images import example_image, load_image, save_image
 from invert_jax.inversion import invert
-from invert_jax.networks import alexnet, random_alexnet_params, receptive_field
-from invert_jax.representations import dsift, from_flax, from_function, hog, patch_sift
+from invert_jax.networks import alexnet, pretrained, random_alexnet_params, receptive_field
+from invert_jax.representations import check, dsift, from_function, from_model, hog, layers_of, patch_sift
 from invert_jax.sampling import sample
 from invert_jax.sweeps import load_sweep
 from invert_jax.types import Energy, Parameterization, Preimage, Prior, Recipe, Representation, Stage
-from invert_jax.weights import load_params, save_params
+from invert_jax.weights import fetch_params, load_params, save_params
 
 __version__ = "0.1.0"
 
@@ -54,14 +55,17 @@ __all__ = [
     "alexnet",
     "analysis",
     "baselines",
+    "check",
     "dsift",
     "example_image",
-    "from_flax",
+    "fetch_params",
     "from_function",
+    "from_model",
     "hog",
     "images",
     "inversion",
     "invert",
+    "layers_of",
     "load_image",
     "load_params",
     "load_sweep",
@@ -72,6 +76,8 @@ __all__ = [
     "optimizers",
     "parameterizations",
     "patch_sift",
+    "preprocess",
+    "pretrained",
     "pyramid",
     "random_alexnet_params",
     "receptive_field",

@@ -1,10 +1,14 @@
 """Inverts one photograph from many random starts: images that the representation does not distinguish.
 
     invert-jax
-    invert-jax --image=dog.jpg --layer=fc8 --num_restarts=8
+    invert-jax --image=dog.jpg --layer=pool5 --num_restarts=8
+    invert-jax --weights=vgg16 --layer=conv4_3
+    invert-jax --model=package.module:function --size=224       # your own network, as an ij.Representation
     invert-jax --representation=hogb --image=astronaut
     invert-jax --layer=conv1 --size=63 --stages=4e-3x20 --recipe=mahendran_vedaldi        # seconds
 
+The network is that of --weights, the name of one or a weight file. Without it, it is torchvision's AlexNet if the extra
+`pretrained` is installed and has the layer, else the small bundled one. Nothing is downloaded but what --weights names.
 The recipe is `recipes.default(representation)`: for a layer of alexnet eq. 7 of Singh & Namboodiri 2015 on a Laplacian
 pyramid, else eq. 3 of Mahendran & Vedaldi 2015 on the pixels. Writes into --workdir:
 
@@ -21,8 +25,10 @@ first two files are written before any picture; an interrupted run has them for 
 
 import dataclasses
 import functools
+import importlib
 import os
 import pathlib
+import sys
 import time
 import warnings
 from collections.abc import Callable, Iterator
@@ -43,6 +49,7 @@ FLAGS = flags.FLAGS
 ALEXNET_SIZE = 227
 SHALLOW = ("hog", "hogb", "dsift")
 RECIPES = ("default", "mahendran_vedaldi", "laplacian_pyramid")
+NETWORKS = ij.networks.PRETRAINED
 LOSSES = ("normalized_squared_l2", "normalized_l2", "normalized_l1", "inner_product", "activation")
 
 _LARGEST_SIDE = 500  # of a photograph whose size is not given: that of the paper's gray ones
@@ -50,7 +57,7 @@ _START = time.monotonic()
 _NUM_FRAMES = 40
 _ANIMATED = 4  # restarts side by side in the animation
 _FLAG_OWNERS = {
-    **dict.fromkeys(("layer", "weights", "precision"), ("alexnet",)),
+    **dict.fromkeys(("layer", "weights", "architecture", "precision"), ("alexnet",)),
     **dict.fromkeys(("cell_size", "num_orientations"), ("hog", "hogb")),
     "binning": ("hog",),
     **dict.fromkeys(("bin_size", "step"), ("dsift",)),
@@ -78,8 +85,17 @@ FLAG_TABLE: dict[str, tuple[Callable[..., Any], str]] = {
     ),
     "initial_image": (flags.DEFINE_string, "A file to start from instead of noise."),
     "representation": (choice("alexnet", *SHALLOW), "What to invert; hogb is HOG with bilinear binning."),
-    "layer": (choice(*ij.networks.LAYER_NAMES), "Layer of alexnet."),
-    "weights": (flags.DEFINE_string, "Weights of alexnet, .npz or MatConvNet .mat; the bundled network if absent."),
+    "layer": (flags.DEFINE_string, "Layer of the network, such as conv4, or conv4_3 of vgg16."),
+    "weights": (
+        flags.DEFINE_string,
+        f"The network that `alexnet` stands for: {', '.join(NETWORKS)}, or a weight file.",
+    ),
+    "architecture": (
+        choice(*ij.networks.ARCHITECTURES),
+        "Of a weight file; what the file tells, or caffenet, if absent.",
+    ),
+    "model": (flags.DEFINE_string, "MODULE:FUNCTION that returns an ij.Representation, to invert instead."),
+    "gray": (flags.DEFINE_bool, "Whether the photographs for --model are gray."),
     "precision": (choice("float32", "bfloat16"), "Arithmetic of alexnet between image and layer."),
     "cell_size": (COUNT, "Cell of hog and hogb, pixels."),
     "num_orientations": (COUNT, "Undirected orientations of hog and hogb."),
@@ -113,11 +129,12 @@ def define(name: str, **defaults: Any) -> None:
 
 def define_flags() -> None:
     """Defines the flags of `invert-jax`."""
-    absent = "image size initial_image weights step stages loss lambda_tv lambda_alpha beta sigma mask chunk_size"
+    absent = "image size initial_image weights architecture model step stages loss lambda_tv lambda_alpha beta sigma"
+    absent += " mask chunk_size"
     words = {"representation": "alexnet", "layer": "conv4", "precision": "float32", "binning": "hard"}
     words |= {"variant": "vlfeat", "recipe": "default"}
     counts = {"cell_size": 8, "num_orientations": 9, "bin_size": 5, "num_restarts": 4, "seed": 0}
-    define("invert_image", **dict.fromkeys(absent.split()), **words, **counts, compilation_cache=None)
+    define("invert_image", **dict.fromkeys(absent.split()), **words, **counts, gray=False, compilation_cache=None)
 
 
 def value(flag: str, default: Any = None) -> Any:
@@ -125,14 +142,68 @@ def value(flag: str, default: Any = None) -> Any:
     return FLAGS[flag].value if flag in FLAGS else default
 
 
-@functools.cache
-def _alexnet_params(path):
-    """The weights in a file, read once; None stands for the bundled ones."""
-    return None if path is None else ij.load_params(path)
+def network_of(layer: str) -> str:
+    """`--weights`; if absent, "alexnet" where the extra `pretrained` is installed and has the layer, else "bundled"."""
+    if value("weights") is not None:
+        return value("weights")
+    return "alexnet" if layer in ij.networks.included_layers("alexnet") else "bundled"
+
+
+_read_weights = functools.cache(ij.weights.read)
+
+
+def _layer(name):
+    """A layer of the network of `--weights`."""
+    options: dict[str, Any] = {"layer": name, "precision": value("precision", "float32")}
+    network = network_of(name)
+    if network in NETWORKS:
+        if value("architecture") is not None:
+            raise ValueError(f"--architecture is for a weight file, and {network} has its own: drop it.")
+        return ij.pretrained(network, **options)
+    file = _read_weights(network)
+    architecture = value("architecture") or file.architecture or "caffenet"
+    if architecture == "vgg16":
+        return ij.networks.vgg16(file.params, **options)
+    return ij.alexnet(file.params, architecture=architecture, **options)
+
+
+def last_layer() -> str:
+    """The last layer that the weights of `--weights` have, of those that need no download for an earlier one."""
+    network = network_of("fc8")
+    if network in NETWORKS:
+        return (ij.networks.included_layers(network) or ("fc8",))[-1]
+    file = _read_weights(network)
+    architecture = value("architecture") or file.architecture or "caffenet"
+    return ij.networks.available_layers(ij.networks.ARCHITECTURES[architecture], file.params)[-1]
+
+
+def _model():
+    """What the function that `--model` names returns."""
+    module, _, function = value("model").partition(":")
+    if not (all(map(str.isidentifier, module.split("."))) and function.isidentifier()):
+        raise ValueError(f"--model is {value('model')!r}; give MODULE:FUNCTION, such as my_network:conv4.")
+    if "" not in sys.path and os.getcwd() not in sys.path:
+        sys.path.insert(0, os.getcwd())  # as `python -m` does, and a console script does not
+    try:
+        make = getattr(importlib.import_module(module), function, None)
+    except ModuleNotFoundError as error:
+        if not f"{module}.".startswith(f"{error.name}."):
+            raise  # the module is there, and imports another one that is not
+        raise ValueError(f"--model names the module {module}, which is neither installed nor in this folder.") from None
+    if not callable(make):
+        raise ValueError(f"--model names {function}, but {module} has no such function; give one without arguments.")
+    made = make()
+    if not isinstance(made, ij.Representation):
+        raise TypeError(
+            f"{value('model')} returned {type(made).__name__}; return an ij.Representation: see ij.from_model."
+        )
+    return made
 
 
 def make_representation(name: str, *, variant: str | None = None) -> ij.Representation:
-    """A layer of alexnet, or "hog", "hogb" or "dsift", with the settings that the flags, or `variant`, give."""
+    """A layer of the network of `--weights`, "hog", "hogb" or "dsift" by the flags or `variant`, or `--model`."""
+    if name == "model":
+        return _model()
     variant = str(variant or value("variant", "vlfeat"))
     if name == "dsift":
         return ij.dsift(bin_size=value("bin_size", 5), step=value("step"), variant=variant)
@@ -143,7 +214,7 @@ def make_representation(name: str, *, variant: str | None = None) -> ij.Represen
             binning="bilinear" if name == "hogb" else value("binning", "hard"),
             variant=variant,
         )
-    return ij.alexnet(_alexnet_params(value("weights")), layer=name, precision=value("precision", "float32"))
+    return _layer(name)
 
 
 def make_recipe(name: str, representation: ij.Representation) -> ij.Recipe:
@@ -240,11 +311,13 @@ def main() -> None:
 def invert_photograph() -> int:
     """Inverts the photograph that the flags name; returns the exit status, 1 if every restart diverged."""
     _require_flags_fit()
-    deep = FLAGS.representation == "alexnet"
-    size = FLAGS.size or (ALEXNET_SIZE if deep else None)
-    name, image = read_photograph(FLAGS.image, size=size, gray=not deep)
-    start = FLAGS.initial_image and read_photograph(FLAGS.initial_image, size=image.shape[:2], gray=not deep)[1]
-    representation = make_representation(FLAGS.layer if deep else FLAGS.representation)
+    word = "model" if FLAGS.model else FLAGS.layer if FLAGS.representation == "alexnet" else FLAGS.representation
+    representation, deep = make_representation(word), word not in ("model", *SHALLOW)
+    gray = FLAGS.gray if word == "model" else not deep
+    architecture = ij.networks.architecture_of(representation)
+    size = FLAGS.size or (architecture.image_size if architecture else None)
+    name, image = read_photograph(FLAGS.image, size=size, gray=gray)
+    start = FLAGS.initial_image and read_photograph(FLAGS.initial_image, size=image.shape[:2], gray=gray)[1]
     target = representation(image)
     recipe, options = make_recipe(FLAGS.recipe, representation), {"image_shape": image.shape}
     options |= {"mask": make_mask(target.shape)}
@@ -252,7 +325,7 @@ def invert_photograph() -> int:
     if start is not None and FLAGS.num_restarts > 1:
         raise ValueError("--initial_image starts every restart alike; give --num_restarts=1 with it.")
     workdir = command.make_workdir(FLAGS.workdir)
-    about = {"image": name, "representation": f"alexnet {FLAGS.layer}" if deep else FLAGS.representation}
+    about = {"image": name, "representation": describe(word)}
     title = ", ".join(about.values())
     command.say(
         f"{title}, {image.shape[0]} x {image.shape[1]}: {FLAGS.num_restarts} restarts from features "
@@ -261,17 +334,30 @@ def invert_photograph() -> int:
 
     inputs = representation, target, recipe
     found, frames = _sample(workdir, about, image, *inputs, initial_image=start, **options)
-    ranks = _class_ranks(image, found.image) if deep else None
+    ranks = _class_ranks(word, image, found.image) if deep else None
     numbers = _write_numbers(workdir, {**about, "class_ranks": ranks}, found, image)
     _draw(workdir, title, image, found, frames)
     command.console.print(_table(numbers, title))
     return _conclude(workdir, numbers)
 
 
+def describe(word: str) -> str:
+    """What a title calls a layer, "hog", "hogb", "dsift" or "model"."""
+    if word == "model":
+        return value("model")
+    network = network_of(word)
+    return word if word in SHALLOW else f"{network if network in NETWORKS else pathlib.Path(network).stem} {word}"
+
+
 def _require_flags_fit():
+    if FLAGS.gray and not FLAGS.model:
+        raise ValueError("--gray is for --model: drop it.")
+    if FLAGS.model and FLAGS["representation"].present:
+        raise ValueError(f"--model and --representation={FLAGS.representation} were given: give one.")
     for flag, owners in _FLAG_OWNERS.items():
-        if FLAGS[flag].present and FLAGS.representation not in owners:
-            raise ValueError(f"--{flag} is for {' and '.join(owners)}, not for {FLAGS.representation}: drop it.")
+        given = "--model" if FLAGS.model else FLAGS.representation
+        if FLAGS[flag].present and given not in owners:
+            raise ValueError(f"--{flag} is for {' and '.join(owners)}, not for {given}: drop it.")
 
 
 def _sample(workdir, about, image, *inputs, **options):
@@ -352,14 +438,18 @@ def _conclude(workdir, numbers):
     return int(diverged == count)
 
 
-def _class_ranks(image, restarts):
+def _class_ranks(layer, image, restarts):
     """Rank, from 1, that fc8 gives the photograph's class in each restart; None where the network has no answer."""
-    fc8 = ij.alexnet(_alexnet_params(value("weights")), layer="fc8")
+    network = network_of(layer)
+    included = ij.networks.included_layers(network) if network in NETWORKS else ()
+    if layer in included and "fc8" not in included:  # it is not downloaded for a rank
+        return None
 
     def scores(image):
         return np.asarray(fc8(image)).mean((0, 1))
 
     try:
+        fc8 = _layer("fc8")
         winner = scores(image).argmax()
     except (ValueError, KeyError):  # the image is smaller than fc8's receptive field, or the weights end below fc8
         return None

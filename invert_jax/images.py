@@ -154,6 +154,7 @@ def save_image(path: str | os.PathLike, image) -> None:
     """
     extension = Path(path).suffix.lower()
     checks.require_choice(extension, tuple(_WRITABLE), "image extension")
+    checks.warn_of_range(image, "image to write")
     atomic_io.write_bytes(path, _encode(_to_8_bit(image), extension, **_WRITABLE[extension]))
 
 

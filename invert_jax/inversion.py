@@ -16,7 +16,7 @@ import optax
 from invert_jax import losses, recipes, regularizers
 from invert_jax._util import checks
 from invert_jax._util.reprs import short_repr
-from invert_jax.types import Energy, Preimage, Recipe, Representation, check_recipe
+from invert_jax.types import Energy, Features, Preimage, Recipe, Representation, check_recipe
 
 
 @jax.tree_util.register_dataclass
@@ -25,7 +25,7 @@ class Problem:
     """What is inverted and how, with every default resolved; from `make_problem`. All restarts share it."""
 
     representation: Representation  # Phi
-    mask: jax.Array | None  # boolean [F...], the neurons that count; None is all
+    mask: Any  # boolean [F...], or the like of the features: the neurons that count; None is all
     center: jax.Array  # [H, W, C], the intensity at x = 0
     recipe: Any  # a Recipe whose numbers are float32 arrays: 5 and np.float64(5) run one program
 
@@ -35,7 +35,7 @@ class Problem:
 class State(NamedTuple):
     """One descent under way."""
 
-    target: jax.Array  # [F...], Phi_0
+    target: Any  # [F...], Phi_0, or a pytree of arrays
     z: Any  # the variable, as the recipe's parameterization has it
     optimizer_state: Any
     step: jax.Array  # gradient steps made
@@ -49,31 +49,31 @@ class State(NamedTuple):
 
 def make_problem(
     representation: Representation,
-    target: jax.Array,
+    target: Features,
     recipe: Recipe | None = None,
     *,
     image_shape: tuple[int, int, int],
-    mask: jax.Array | None = None,
+    mask: Any = None,
 ) -> tuple[Problem, jax.Array]:
     """Checks everything that the user gave to `invert`, and resolves the defaults.
 
-    Returns a `Problem`, and the target as a float32 array. Raises ValueError for what does not fit, and TypeError for a
+    Returns a `Problem`, and the target in float32. Raises ValueError for what does not fit, and TypeError for a
     recipe, or a part of one, of another type.
     """
     image_shape = checks.require_image_shape(image_shape)
     recipe = recipes.default(representation) if recipe is None else recipe
     check_recipe(recipe)
-    checks.require_target(target, representation.feature_shape(image_shape), image_shape)
-    mask = None if mask is None else checks.require_mask(mask, target)
+    target = checks.require_target(target, representation.abstract_features(image_shape), image_shape)
+    mask = None if mask is None else checks.require_masks(mask, target)
     center = checks.require_center(representation.center, image_shape)
     sigma = regularizers.default_sigma(image_shape) if recipe.sigma is None else recipe.sigma
     priors = tuple(prior.with_balanced_weight(sigma) for prior in recipe.priors)
     recipe = dataclasses.replace(recipe, sigma=sigma, priors=priors)
     recipe = jax.tree.map(lambda number: jnp.asarray(number, jnp.float32), recipe)
-    return Problem(representation, mask, center, recipe), jnp.asarray(target, jnp.float32)
+    return Problem(representation, mask, center, recipe), target
 
 
-def energy(problem: Problem, target: jax.Array, z: Any, stage: jax.Array, key: jax.Array | None = None) -> Energy:
+def energy(problem: Problem, target: Features, z: Any, stage: jax.Array, key: jax.Array | None = None) -> Energy:
     """Eq. 3, plus the second term of eq. 7 of Singh & Namboodiri, at the variable `z` in a stage `s`.
 
     `E = loss(Phi(image), Phi_0) + w_s (lambda_alpha R_alpha(x) + lambda_V R_V^beta(x) + ...) + lambda_D D / |Phi_0|`
@@ -85,19 +85,20 @@ def energy(problem: Problem, target: jax.Array, z: Any, stage: jax.Array, key: j
     x = (image - problem.center) / recipe.sigma
     if recipe.transform is not None and key is not None:
         image = recipe.transform(key, image)
-    loss = recipe.loss(phi.apply(phi.params, image), target, problem.mask)
+    loss = losses.mean_over_leaves(recipe.loss, phi.apply(phi.params, image), target, problem.mask)
     stage_weight = jnp.stack([s.prior_weight for s in recipe.stages])[stage]
     priors: Any = {"alpha_norm": 0.0, "tv": 0.0, "other": 0.0}
     for prior in recipe.priors:
         priors[prior.name] += stage_weight * prior.weight * prior.function(x)
     # The loss is relative to its target, so the residual, which has the features' unit, is divided likewise.
     residual = recipe.lambda_compactness * recipe.parameterization.residual(z, stage)
-    compactness = residual / losses.target_norm(target, problem.mask)
+    relative = lambda _, part, mask: residual / losses.target_norm(part, mask)  # noqa: E731
+    compactness = losses.mean_over_leaves(relative, target, target, problem.mask)
     total = loss + priors["alpha_norm"] + priors["tv"] + priors["other"] + compactness
     return jax.tree.map(jnp.float32, Energy(total, loss, compactness=compactness, **priors))
 
 
-def init(key: jax.Array, problem: Problem, target: jax.Array, *, initial_image: jax.Array | None = None) -> State:
+def init(key: jax.Array, problem: Problem, target: Features, *, initial_image: jax.Array | None = None) -> State:
     """The start of a descent: the parameterization's noise, or a given image `[H, W, C]`, 0..255."""
     recipe, zero = problem.recipe, jnp.zeros((), jnp.int32)
     if initial_image is None:
@@ -184,22 +185,24 @@ def finish(problem: Problem, state: State) -> Preimage:
     """What a descent found."""
     image, phi = current_image(problem, state), problem.representation
     features = phi.apply(phi.params, image)
-    error = losses.normalized_l2(features, state.target, problem.mask)
+    error = losses.mean_over_leaves(losses.normalized_l2, features, state.target, problem.mask)
     last = jnp.maximum(state.step - 1, 0)
     recorded = jnp.arange(problem.recipe.num_steps) <= last
     energies = jax.tree.map(lambda trace: jnp.where(recorded, trace, trace[last]), state.energy)
-    finite = jnp.stack([jnp.all(jnp.isfinite(leaf)) for leaf in (image, features, error, *energies)]).all()
+    finite = jnp.stack(
+        [jnp.all(jnp.isfinite(leaf)) for leaf in jax.tree.leaves((image, features, error, energies))]
+    ).all()
     return Preimage(image, features, error, energies, finite, state.step)
 
 
 def invert(
     key: jax.Array,
     representation: Representation,
-    target: jax.Array,
+    target: Features,
     recipe: Recipe | None = None,
     *,
     image_shape: tuple[int, int, int],
-    mask: jax.Array | None = None,
+    mask: Any = None,
     initial_image: jax.Array | None = None,
 ) -> Preimage:
     """Finds one image whose features are the target: `argmin_x` of eq. 3 from one random start.
@@ -210,10 +213,10 @@ def invert(
     Args:
       key: random key of the start.
       representation: what to invert.
-      target: its features to reach, `[F...]`.
+      target: its features to reach, `[F...]`, or a pytree of arrays for a representation that returns one.
       recipe: how, see `recipes`; None is `recipes.default(representation)`.
       image_shape: `(H, W, C)` of the image sought.
-      mask: boolean `[F...]`: the neurons that count; None is all of them.
+      mask: boolean, the like of the target: the neurons that count; None is all of them.
       initial_image: `[H, W, C]`, 0..255, to start from instead of noise.
 
     Returns:

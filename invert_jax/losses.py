@@ -1,8 +1,12 @@
 """Losses: how far features are from their target (eq. 2, and others).
 
 Every loss has the signature `loss(features, target, mask=None) -> scalar`, with features and target `[F...]` and
-`mask` boolean `[F...]` (None for all). A zero target leaves a loss unnormalized (its divisor becomes 1).
+`mask` boolean `[F...]` (None for all). A zero target leaves a loss unnormalized (its divisor becomes 1). Features that
+are a pytree of arrays, such as several layers, have the mean of the loss over the arrays, each with its own target.
 """
+
+from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -16,6 +20,31 @@ def _masked(values, mask):
 
 def _or_one(normalizer):
     return jnp.where(normalizer > 0, normalizer, 1)
+
+
+def mean_over_leaves(
+    loss: Callable[[jax.Array, jax.Array, jax.Array | None], jax.Array], features: Any, target: Any, mask: Any = None
+) -> jax.Array:
+    """The mean of a loss over the arrays of features that are a pytree, such as several layers.
+
+    Args:
+      loss: `loss(features, target, mask) -> scalar`, of one array.
+      features: one array, or a pytree of them.
+      target: the like of the features.
+      mask: the like of the features, with None for all of an array; or None for all.
+
+    Returns:
+      A scalar; for one array its loss.
+
+    >>> target = {"conv1": jnp.ones(2), "conv2": jnp.ones(3)}
+    >>> float(mean_over_leaves(normalized_l1, {"conv1": jnp.zeros(2), "conv2": jnp.ones(3)}, target))
+    0.5
+    """
+    leaves, structure = jax.tree.flatten(features)
+    targets = structure.flatten_up_to(target)
+    masks = [None] * len(leaves) if mask is None else structure.flatten_up_to(mask)
+    first, *others = (loss(*parts) for parts in zip(leaves, targets, masks, strict=True))
+    return sum(others, first) / len(leaves) if others else first
 
 
 def normalized_squared_l2(features: jax.Array, target: jax.Array, mask: jax.Array | None = None) -> jax.Array:

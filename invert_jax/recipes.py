@@ -17,7 +17,8 @@ SHALLOW_STAGES = ((4e-3, 200), (4e-4, 200), (4e-5, 200), (4e-6, 200))
 CENTRAL_STAGES = ((4e-4, 200), (4e-5, 200), (4e-6, 200))
 """(rate, steps) of Figure 9, the central 5x5 neurons, in the released code."""
 
-_LAMBDA_TV = (0.5, 6), (5.0, 6), (50.0, 8)  # Table 3's bold row: conv1..relu2, pool2..relu4, conv5..fc8
+# Values with the layer at which each starts. Table 3's bold row: conv1..relu2, pool2..relu4, conv5..fc8.
+_LAMBDA_TV = ("conv1", 0.5), ("pool2", 5.0), ("conv5", 50.0)
 
 
 def mahendran_vedaldi(
@@ -73,8 +74,11 @@ def _priors(lambda_alpha, alpha, lambda_tv, beta):
 def for_layer(layer: str) -> Recipe:
     """The paper's recipe for a layer of CNN-A: lambda_V 0.5 for conv1..relu2, 5 for pool2..relu4, 50 for conv5..fc8.
 
+    Other networks of `networks.ARCHITECTURES` take the weight of the same block, which is not the paper's: VGG-16's
+    conv4_3 that of conv4.
+
     Args:
-      layer: one of CNN-A's 20 layers.
+      layer: one of CNN-A's 20 layers, or of another network's.
 
     Returns:
       A `Recipe` of 400 steps.
@@ -91,9 +95,15 @@ def for_layer(layer: str) -> Recipe:
 
 
 def _of_layer(layer, groups):
-    """The value for a layer, of groups of layers `(value, count)`."""
-    checks.require_choice(layer, networks.LAYER_NAMES, "CNN-A layer")
-    return [value for value, count in groups for _ in range(count)][networks.LAYER_NAMES.index(layer)]
+    """The value for a layer, of groups `(first layer, value)`."""
+    known = dict.fromkeys(name for network in networks.ARCHITECTURES.values() for name in network.layer_names)
+    checks.require_choice(layer, known, "layer")
+    return next(value for first, value in reversed(groups) if _depth(first) <= _depth(layer))
+
+
+def _depth(layer):
+    """Orders layers by block, and within a block: conv or fc, relu, pool, norm. conv4_3 is in block 4."""
+    return int(layer.partition("_")[0][-1]), ("c", "f", "r", "p", "n").index(layer[0])
 
 
 def shallow(*, lambda_tv: float = 5.0) -> Recipe:
@@ -119,8 +129,9 @@ COARSE_STAGE = (0.1, 100)
 FINE_STAGES = ((0.1, 300, 1.0), (0.1, 300, 0.1), (0.03, 300, 0.01), (0.01, 300, 0.0))
 """(rate, steps at most, prior_weight) of the pyramid's last stages, which show the whole image."""
 
-_LAMBDA_COMPACTNESS = (0.001, 8), (0.01, 4), (0.1, 4), (1.0, 4)  # section 5: layers 1-8, 9-12, 13-16, the rest
-_PATIENCE = (20, 12), (100, 8)  # conv1..relu4, conv5..fc8
+# Section 5: layers 1-8, 9-12, 13-16, the rest.
+_LAMBDA_COMPACTNESS = ("conv1", 0.001), ("conv3", 0.01), ("conv5", 0.1), ("relu6", 1.0)
+_PATIENCE = ("conv1", 20), ("conv5", 100)
 _adam = functools.partial(optax.adam, b2=0.99)
 
 
@@ -145,7 +156,8 @@ def laplacian_pyramid(
     `docs/ablation.md` has what each choice is worth.
 
     Args:
-      layer: one of CNN-A's 20 layers, which sets the weight of compactness; None is anything else, with weight 0.
+      layer: one of CNN-A's 20 layers, or one of another network, which counts as its block's; sets the weight of
+        compactness. None is anything else, with weight 0.
       num_levels: K; the paper's is 6.
       lambda_compactness: lambda_D; None is 0.001 for conv1..norm2, 0.01 for conv3..relu4, 0.1 for conv5..fc6, 1 for
         relu6..fc8, and 0 without a layer.
@@ -199,7 +211,7 @@ def _has_length(length, stage):
 
 
 def default(representation: Representation) -> Recipe:
-    """The recipe to start with: `laplacian_pyramid` for a layer of CNN-A, `shallow` for anything else.
+    """The recipe to start with: `laplacian_pyramid` for a layer of AlexNet or VGG-16, `shallow` for anything else.
 
     At every layer of the bundled network the pyramid's error is lower than `for_layer`'s, at two to four times the
     evaluations (`docs/results.md`); its pictures need not look more like the photograph. For HOG and DSIFT `shallow` is

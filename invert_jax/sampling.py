@@ -18,7 +18,7 @@ from invert_jax import inversion
 from invert_jax._util import checks
 from invert_jax._util.reprs import short_repr
 from invert_jax.inversion import Problem, State
-from invert_jax.types import Energy, Preimage, Recipe, Representation
+from invert_jax.types import Energy, Features, Preimage, Recipe, Representation
 
 AXIS = "restarts"
 """Name of the mesh axis over which restarts are sharded: the first axis of every array of a batched `State`."""
@@ -66,7 +66,7 @@ def descend(
     problem: Problem,
     keys: jax.Array,
     active: np.ndarray,
-    targets: jax.Array,
+    targets: Features,
     *,
     mesh: Mesh,
     every: int | None = None,
@@ -164,13 +164,13 @@ def _concatenate(batches):
 def sample(
     key: jax.Array,
     representation: Representation,
-    target: jax.Array,
+    target: Features,
     recipe: Recipe | None = None,
     *,
     image_shape: tuple[int, int, int],
     num_restarts: int,
     first_restart: int = 0,
-    mask: jax.Array | None = None,
+    mask: Any = None,
     initial_image: jax.Array | None = None,
     chunk_size: int | None = None,
     mesh: Mesh | None = None,
@@ -182,12 +182,12 @@ def sample(
     Args:
       key: random key; restart `r` takes `jax.random.fold_in(key, r)`.
       representation: what to invert.
-      target: its features to reach, `[F...]`.
+      target: its features to reach, `[F...]`, or a pytree of arrays for a representation that returns one.
       recipe: how, see `recipes`; None is `recipes.default(representation)`.
       image_shape: `(H, W, C)` of the images sought.
       num_restarts: R.
       first_restart: index of the first, so that a later call can add restarts to those of an earlier one.
-      mask: boolean `[F...]`: the neurons that count; None is all of them.
+      mask: boolean, the like of the target: the neurons that count; None is all of them.
       initial_image: `[R, H, W, C]`, 0..255, to start from instead of noise, or `[H, W, C]` for all restarts, which
         then stay equal unless the recipe has a transform.
       chunk_size: restarts at a time on each device, which bounds memory; None is 4 on CPU, 32 elsewhere.
@@ -222,7 +222,8 @@ def sample(
     problem, target = inversion.make_problem(representation, target, recipe, image_shape=image_shape, mask=mask)
     images = checks.require_initial_image(initial_image, image_shape, num_restarts=num_restarts)
     width, end, chunks = chunk_size * mesh.size, first_restart + num_restarts, []
-    targets, every = jnp.broadcast_to(target, (width, *target.shape)), callback_every if callback else None
+    targets = jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (width, *leaf.shape)), target)
+    every = callback_every if callback else None
     # From a multiple of the width, since rounding depends on the slot: restart r always has slot r % width.
     for start in range(first_restart - first_restart % width, end, width):
         indices = start + np.arange(width)

@@ -18,13 +18,13 @@ from invert_jax._util.reprs import short_repr
 Image = jax.Array
 """float32 `[H, W, C]`, intensity 0..255."""
 
-Features = jax.Array
-"""float32 `[F...]`, whatever a representation returns."""
+Features = Any
+"""float32 `[F...]`, whatever a representation returns, or a pytree of such arrays: several layers jointly."""
 
 Params = Any
 """A pytree of arrays."""
 
-Loss = Callable[[Features, Features, jax.Array | None], jax.Array]
+Loss = Callable[[jax.Array, jax.Array, jax.Array | None], jax.Array]
 """`loss(features, target, mask) -> scalar`; `mask` is boolean `[F...]` or None for all."""
 
 OptimizerFactory = Callable[[Any], Any]
@@ -55,26 +55,43 @@ class Representation:
         """Features `[F...]` of one image `[H, W, C]`, 0..255.
 
         Raises:
+          TypeError: an image of other than real numbers.
           ValueError: not `[H, W, C]`, a shape that the representation cannot take, or non-finite values.
+
+        Warns:
+          UserWarning: a photograph in 0..1 or -1..1.
         """
         checks.require_image(image)
         checks.require_finite(image, "image")
+        checks.warn_of_range(image, "image")
         return _apply(self, jax.numpy.asarray(image, "float32"))
 
-    def feature_shape(self, image_shape: tuple[int, int, int]) -> tuple[int, ...]:
-        """Shape of the features of an image of shape `[H, W, C]`, without computing them.
+    def feature_shape(self, image_shape: tuple[int, int, int]) -> Any:
+        """Shape of the features of an image of shape `[H, W, C]`, without computing them; a pytree of shapes for one.
 
         Raises:
-          TypeError: `apply` does not return one array of floating-point numbers.
+          TypeError: `apply` does not return arrays of floating-point numbers.
+        """
+        return jax.tree.map(lambda leaf: leaf.shape, self.abstract_features(image_shape))
+
+    def abstract_features(self, image_shape: tuple[int, int, int]) -> Any:
+        """The features of an image of shape `[H, W, C]` as `jax.ShapeDtypeStruct`, without computing them.
+
+        Raises:
+          TypeError: `apply` does not return arrays of floating-point numbers.
         """
         features = _apply.eval_shape(self, jax.ShapeDtypeStruct(tuple(image_shape), "float32"))
-        if not isinstance(features, jax.ShapeDtypeStruct):
-            raise TypeError(
-                f"A representation returns one array of features; got {type(features).__name__}: choose one."
-            )
-        if not jax.numpy.issubdtype(features.dtype, jax.numpy.floating):
-            raise TypeError(f"Features are {features.dtype}, which have no gradient; return real floating-point ones.")
-        return features.shape
+        leaves = jax.tree.leaves_with_path(features)
+        if not leaves:
+            raise TypeError(f"The representation returns {features!r}, which holds no array; return the features.")
+        for path, leaf in leaves:
+            if not jax.numpy.issubdtype(leaf.dtype, jax.numpy.floating):
+                where = f" at {jax.tree_util.keystr(path)}" if path else ""
+                raise TypeError(
+                    f"Features{where} are {leaf.dtype}, which have no gradient; return real floating-point ones, or "
+                    "choose a layer."
+                )
+        return features
 
 
 @jax.jit
@@ -316,8 +333,8 @@ class Preimage:
 
     Attributes:
       image: `[H, W, C]`, intensity 0..255, not clipped.
-      features: `[F...]`, the representation of `image`.
-      error: relative error `|m (features - target)| / |m target|`, a scalar.
+      features: `[F...]`, the representation of `image`, or a pytree of such arrays.
+      error: relative error `|m (features - target)| / |m target|`, a scalar; for a pytree the mean over its arrays.
       energy: an `Energy` of `[T]`: row `t` is from before step `t + 1`; after the descent terminated its last row
         repeats.
       finite: whether image, features, error and every energy are finite; leave out a restart that is not.

@@ -1,4 +1,4 @@
-"""Random weights of CNN-A, of any width."""
+"""Random weights of AlexNet and VGG-16, of any width."""
 
 import jax
 import numpy as np
@@ -13,15 +13,18 @@ NARROW = (4, 8, 6, 10, 8, 12, 14, 7)
 FOURS = (4,) * 8
 
 
-def random_params(widths, *, seed=0):
+def random_params(widths, *, seed=0, network="caffenet"):
     """Kernels that keep the scale of their input, and biases that matter beside them."""
     rng = np.random.default_rng(seed)
-    params, inputs = {"mean": MEAN.copy()}, 3
-    rows = [row for row in oracle.GEOMETRY if row[0] in LAYERS]
+    params, inputs = {"mean": MEAN.copy()} if network in oracle.CAFFE else {}, 3
+    rows = [row for row in oracle.NETWORKS[network] if row[1] == "conv"]
     for (name, _, side, _, _, groups), width in zip(rows, widths, strict=True):
         shape = (side, side, inputs // groups, width)
         kernel = rng.standard_normal(shape, np.float32) * np.float32(np.sqrt(2 / np.prod(shape[:3])))
-        params[name] = {"kernel": kernel, "bias": 10 * rng.standard_normal(width, np.float32)}
+        params[name] = {
+            "kernel": kernel,
+            "bias": (10 if network in oracle.CAFFE else 0.1) * rng.standard_normal(width, np.float32),
+        }
         inputs = width
     return params
 

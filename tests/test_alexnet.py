@@ -1,4 +1,4 @@
-"""CNN-A against Caffe's reference network in float64 NumPy, layer by layer, its weights, and what it refuses."""
+"""AlexNet and VGG-16 against float64 NumPy, layer by layer, their weights, and what is refused."""
 
 import flax
 import jax
@@ -11,11 +11,12 @@ from oracles import differences
 from refusals import refused
 
 import invert_jax as ij
-from invert_jax.networks import architectures
-from invert_jax.networks.alexnet import AlexNet
+from invert_jax.networks import ARCHITECTURES, CAFFENET, architectures
+from invert_jax.networks.sequential import Sequential
 
 NAMES = tuple(row[0] for row in oracle.GEOMETRY)
 NARROW_PARAMS = random_params(NARROW)
+SLOW = pytest.mark.slow
 
 
 def close(actual, expected, tolerance=1e-5):
@@ -23,12 +24,20 @@ def close(actual, expected, tolerance=1e-5):
     np.testing.assert_allclose(actual, expected, rtol=0, atol=tolerance * np.abs(expected).max())
 
 
-def assert_all_taps_are_the_oracles(params, image):
-    """All 20 taps, in one program."""
-    phi = ij.alexnet(params)
+def network(name, params, layer="fc8"):
+    """A layer of any of the networks."""
+    if name == "vgg16":
+        return ij.networks.vgg16(params, layer=layer)
+    return ij.alexnet(params, layer=layer, architecture=name)
+
+
+def assert_all_taps_are_the_oracles(params, image, name="caffenet", layer="fc8"):
+    """All taps up to a layer, in one program."""
+    phi = network(name, params, layer)
     taps = jax.jit(phi.apply.every)(phi.params, image)
-    expected = oracle.features(jax.tree.map(np.asarray, phi.params), image)
-    assert set(taps) == set(expected) == set(NAMES) == set(ij.networks.LAYER_NAMES)
+    expected = oracle.features(jax.tree.map(np.asarray, phi.params), image, until=layer, network=name)
+    assert list(expected) == list(ARCHITECTURES[name].layers_up_to(layer)[i].name for i in range(len(expected)))
+    assert set(taps) == set(expected)
     for layer, features in expected.items():
         assert taps[layer].dtype == jnp.float32 and np.ptp(features) > 0
         close(taps[layer], features)
@@ -62,6 +71,44 @@ def test_every_layer_of_a_narrow_network_is_the_oracles_on_a_larger_image():
     assert taps["fc8"].shape == (2, 2, 7)
 
 
+NARROW_WIDTHS = {"caffenet": NARROW, "bvlc_alexnet": NARROW, "torchvision": NARROW, "vgg16": (3, 4, 5) * 5 + (7,)}
+# Sides at which Caffe rounds some pooled sizes up: 240 gives 58, 29 and then 14.
+SIZES = {"caffenet": (204, 240), "bvlc_alexnet": (240, 204), "torchvision": (224, 240), "vgg16": (70, 65)}
+
+
+@pytest.mark.parametrize("name", ["bvlc_alexnet", "torchvision", "vgg16", pytest.param("caffenet", marks=SLOW)])
+def test_every_layer_of_each_network_is_the_oracles_at_other_sizes(name):
+    params = random_params(NARROW_WIDTHS[name], network=name)
+    layer = "pool5" if name == "vgg16" else "fc8"  # at 70 pixels
+    assert_all_taps_are_the_oracles(params, ij.example_image(size=SIZES[name]), name, layer)
+
+
+@SLOW
+def test_every_layer_of_vgg16_is_the_oracles(photograph):
+    params = random_params(NARROW_WIDTHS["vgg16"], network="vgg16")
+    taps, _ = assert_all_taps_are_the_oracles(params, ij.example_image(size=224), "vgg16")
+    assert taps["fc8"].shape == (1, 1, 7)
+
+
+FULL_WIDTHS = {
+    "bvlc_alexnet": FULL,
+    "torchvision": (64, 192, 384, 256, 256, 4096, 4096, 1000),
+    "vgg16": (64,) * 2 + (128,) * 2 + (256,) * 3 + (512,) * 6 + (4096, 4096, 1000),
+}
+# Of the published files: 60,965,224, 61,100,840 and 138,357,544 numbers.
+NUM_WEIGHTS = {"caffenet": 60_965_224, "bvlc_alexnet": 60_965_224, "torchvision": 61_100_840, "vgg16": 138_357_544}
+
+
+@pytest.mark.parametrize("name", NUM_WEIGHTS)
+def test_the_published_networks_have_these_shapes(name):
+    architecture = ARCHITECTURES[name]
+    assert tuple(row.width for row in architecture.convolutions) == FULL_WIDTHS.get(name, FULL)
+    expected = ij.networks.sequential.expected_shapes(architecture, {}, "fc8")
+    weights = [leaf for layer in expected.values() if isinstance(layer, dict) for leaf in layer.values()]
+    assert sum(np.prod(leaf.shape) for leaf in weights) == NUM_WEIGHTS[name]
+    assert architectures.output_size(architecture.layers, architecture.image_size) == 1
+
+
 @pytest.mark.slow
 def test_the_papers_network_runs_to_fc8(photograph):
     params = random_params(FULL)
@@ -92,7 +139,8 @@ def test_mean_may_be_an_image():
 
 def test_the_module_stops_at_its_last_tap():
     variables = {"params": {"conv1": NARROW_PARAMS["conv1"], "mean": MEAN}}
-    taps = jax.eval_shape(AlexNet(NARROW, until="norm1").apply, variables, np.zeros((30, 30, 3), np.float32))
+    module = Sequential(CAFFENET, NARROW, (3,), until="norm1")
+    taps = jax.eval_shape(module.apply, variables, np.zeros((30, 30, 3), np.float32))
     assert set(taps) == {"conv1", "relu1", "pool1", "norm1"}
 
 
@@ -198,7 +246,7 @@ def changed(layer, **arrays):
 
 
 BAD_PARAMS = {
-    "conv4/kernel": without("conv4"),
+    "conv4": without("conv4"),
     "fc8/bias": {**NARROW_PARAMS, "fc8": {"kernel": NARROW_PARAMS["fc8"]["kernel"]}},
     "mean": without("mean"),
     "conv1/bias": {},
@@ -216,8 +264,36 @@ BAD_PARAMS = {
 
 @pytest.mark.parametrize("noun", BAD_PARAMS)
 def test_weights_that_do_not_fit(noun):
-    with refused(noun):  # even for a layer below them
-        ij.alexnet(BAD_PARAMS[noun], layer="conv1")
+    with refused(noun):  # even for a layer below them, unless they are missing
+        ij.alexnet(BAD_PARAMS[noun], layer="conv4" if noun == "conv4" else "conv1")
+
+
+def test_weights_may_lack_what_comes_after_the_layer():
+    convolutions = without("fc6", "fc7", "fc8")
+    phi, image = ij.alexnet(convolutions, layer="pool5"), ij.example_image(size=99)
+    np.testing.assert_array_equal(phi(image), ij.alexnet(NARROW_PARAMS, layer="pool5")(image))
+    assert ij.networks.available_layers(CAFFENET, convolutions)[-1] == "pool5"
+    ij.alexnet(without("conv4"), layer="norm2")
+    for params, noun in ((convolutions, "end at conv5"), (without("conv4"), "missing: conv4/bias")):
+        with refused(noun):
+            ij.alexnet(params, layer="fc6")
+
+
+def test_weights_of_another_order_or_network_are_recognized():
+    foreign = random_params(FOURS, network="torchvision")
+    foreign["conv1"] = {"kernel": np.ones((11, 11, 3, 64), np.float32), "bias": np.zeros(64)}
+    foreign["conv2"]["kernel"] = np.ones((5, 5, 64, 4), np.float32)
+    with refused("architecture='torchvision'"):
+        ij.alexnet({**foreign, "mean": MEAN})
+    with refused("vgg16"):
+        ij.alexnet(random_params(NARROW_WIDTHS["vgg16"], network="vgg16"), layer="conv1")
+    for name in ("conv1", "conv2", "fc6"):
+        with refused("PyTorch"):
+            ij.alexnet(changed(name, kernel=NARROW_PARAMS[name]["kernel"].transpose(3, 2, 0, 1)))
+    with refused("pretrained"):
+        ij.alexnet(architecture="torchvision", layer="conv1")
+    with refused("architecture"):
+        ij.alexnet(architecture="vgg16")
 
 
 @pytest.mark.parametrize("widths", [(8,) * 7, (8,) * 9, (0, *[8] * 7), (-2, *[8] * 7), (3, *[2] * 7)], ids=str)
@@ -235,10 +311,10 @@ def test_an_unknown_layer_or_precision_lists_the_choices(layer):
         ij.alexnet(precision="half")
 
 
-@pytest.mark.parametrize(("layer", "side"), [("conv1", 11), ("pool1", 19), ("conv3", 35), ("pool5", 67), ("fc8", 227)])
+@pytest.mark.parametrize(("layer", "side"), [("conv1", 11), ("pool1", 15), ("conv3", 23), ("pool5", 39), ("fc8", 199)])
 def test_smallest_image_of_each_layer(layer, side):
     phi = ij.alexnet(NARROW_PARAMS, layer=layer)
-    assert side == architectures.smallest_input(architectures.layers_up_to(layer))
+    assert side == architectures.smallest_input(CAFFENET.layers_up_to(layer))
     assert 1 in phi.feature_shape((side, side + 40, 3))[:2]
     for shape in ((side - 1, 300, 3), (300, side - 1, 3)):
         with refused(f"{side} x {side}"):

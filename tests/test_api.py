@@ -23,7 +23,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[1]
 ENGINE = {"inversion", "sampling"}  # what `invert` and `sample` are made of; a docstring of one line is enough there
 LOSS = ["features", "target", "mask"]  # the signature of losses, which their module's docstring explains
 # Parameters that may be left out by position.
-OPTIONAL = {"axis", "devices", "key", "layer", "mask", "name", "params", "recipe", "sha256"}
+OPTIONAL = {"axis", "channels", "devices", "key", "layer", "mask", "name", "params", "recipe", "sha256", "variables"}
 
 
 def _own(module):
@@ -68,7 +68,8 @@ def test_signatures():
             offenders.append(f"{name}: key is not first")
         for p in parameters:
             by_position = p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)
-            if p.kind in (p.VAR_POSITIONAL, p.VAR_KEYWORD) or p.name in ("rng", "prng"):
+            passes_on = p.kind == p.VAR_KEYWORD and p.name == "options"  # keyword arguments of a user's model
+            if (p.kind in (p.VAR_POSITIONAL, p.VAR_KEYWORD) and not passes_on) or p.name in ("rng", "prng"):
                 offenders.append(f"{name}: {p}")
             elif by_position and (isinstance(p.default, bool) or p.annotation in (bool, "bool")):
                 offenders.append(f"{name}: boolean {p.name} by position")
@@ -92,7 +93,7 @@ def test_docstrings_explain_arguments_and_results():
             if len(names) > 2 and names != LOSS:
                 offenders.append(f"{name}: no Args")
             continue
-        if (explained := re.findall(r"^      (\w+): ", arguments, re.MULTILINE)) != names:
+        if (explained := re.findall(r"^      \**(\w+): ", arguments, re.MULTILINE)) != names:
             offenders.append(f"{name}: Args explain {explained}, the parameters are {names}")
         returns_none = inspect.signature(function).return_annotation in (None, "None")
         if not (returns_none or _section(function, "Returns") or _section(function, "Yields")):
@@ -177,6 +178,7 @@ REPRESENTATIONS = {
     "dsift": (lambda: ij.dsift(), (21, 21, 1)),
     "patch_sift": (lambda: ij.patch_sift(), (21, 21, 1)),
     "alexnet": (lambda: ij.alexnet(layer="conv1"), (11, 11, 3)),
+    "vgg16": (lambda: ij.pretrained("vgg16", layer="pool1"), (8, 8, 3)),
     "from_function": (lambda: ij.from_function(_mean, jnp.ones(()), center=3.0), (2, 2, 1)),
 }
 

@@ -131,10 +131,19 @@ def test_max_pool_gradient_of_a_flat_image_goes_to_the_first_pixel_of_each_windo
     np.testing.assert_array_equal(gradient[0, :, :, 0], expected)
 
 
-def test_max_pool_takes_whole_windows_only():
-    for side, pooled in ((55, 27), (6, 2)):  # Caffe would round 2 up to 3
-        image = jax.ShapeDtypeStruct((1, side, side, 2), jnp.float32)
-        assert jax.eval_shape(ops.max_pool, image).shape == (1, pooled, pooled, 2)
+@pytest.mark.parametrize(
+    ("side", "size", "stride"), [(55, 3, 2), (6, 3, 2), (2, 3, 2), (7, 3, 3), (8, 4, 3), (7, 2, 2)]
+)
+def test_max_pool_rounds_up_as_caffe_does(side, size, stride):
+    x = normal(0, 1, side, side + 1, 2)
+    pool = functools.partial(ops.max_pool, size=size, stride=stride, ceil=True)
+    value, (gradient,) = value_and_gradients(pool, x)
+    np.testing.assert_array_equal(value[0], oracle.pool(x[0], size, stride, round_up=True))
+    weight = np.asarray(weights(value.shape))
+    expected = differences.gradient(
+        lambda a: np.sum(oracle.pool(a[0], size, stride, round_up=True) * weight[0]), x, step=1e-4
+    )
+    close(gradient, expected)
 
 
 def test_max_pool_shows_nan_in_every_window_that_holds_it():

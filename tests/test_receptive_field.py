@@ -21,22 +21,25 @@ LENGTH = 1300
 
 
 def test_table_is_caffes_reference_network():
-    rows = [(row.name, row.kind, row.size, row.stride, row.padding, row.groups) for row in architectures.CNN_A]
+    rows = [
+        (row.name, row.kind, row.size, row.stride, row.padding, row.groups) for row in architectures.CAFFENET.layers
+    ]
     assert rows == list(oracle.GEOMETRY)
-    assert list(architectures.LAYER_NAMES) == [row[0] for row in oracle.GEOMETRY]
-    assert {row.name: row.width for row in architectures.CNN_A if row.kind == "conv"} == WIDTHS
-    assert all(row.width == 0 for row in architectures.CNN_A if row.kind != "conv")
+    assert list(architectures.CAFFENET.layer_names) == [row[0] for row in oracle.GEOMETRY]
+    assert {row.name: row.width for row in architectures.CAFFENET.layers if row.kind == "conv"} == WIDTHS
+    assert all(row.width == 0 for row in architectures.CAFFENET.layers if row.kind != "conv")
 
 
 def test_sizes_of_every_stack_of_layers():
-    for index, name in enumerate(architectures.LAYER_NAMES):
-        stack = architectures.layers_up_to(name)
-        assert stack == architectures.CNN_A[: index + 1]
+    for index, name in enumerate(architectures.CAFFENET.layer_names):
+        stack = architectures.CAFFENET.layers_up_to(name)
+        assert stack == architectures.CAFFENET.layers[: index + 1]
         assert architectures.output_size(stack, 227) == SIDES[index]
         fits = [size for size in range(1, 260) if architectures.output_size(stack, size) >= 1]
         assert fits == list(range(architectures.smallest_input(stack), 260))
-    for size, side in ((226, 0), (227, 1), (258, 1), (259, 2), (291, 3), (323, 4)):
-        assert max(architectures.output_size(architectures.CNN_A, size), 0) == side
+    # Caffe rounds pooled sizes up: 199 pixels give 48, 24, 12 and 6.
+    for size, side in ((198, 0), (199, 1), (227, 1), (230, 1), (231, 2), (259, 2)):
+        assert max(architectures.output_size(architectures.CAFFENET.layers, size), 0) == side
 
 
 # --- receptive fields ---
@@ -44,7 +47,7 @@ def test_sizes_of_every_stack_of_layers():
 
 def test_sizes_and_strides_are_those_of_table_2():
     rows = receptive_field.alexnet()
-    assert tuple(row.name for row in rows) == architectures.LAYER_NAMES
+    assert tuple(row.name for row in rows) == architectures.CAFFENET.layer_names
     assert tuple(row.size for row in rows) == SIZES
     assert tuple(row.stride for row in rows) == STRIDES
 

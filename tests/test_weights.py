@@ -140,9 +140,9 @@ def test_missing_file_directory_and_extension(tmp_path):
         weights.load_params(tmp_path / "a.npz")
     with refused("directory"):
         weights.load_params(tmp_path)
-    (tmp_path / "a.caffemodel").write_bytes(b"anything")
+    (tmp_path / "a.h5").write_bytes(b"anything")
     with refused("extension"):
-        weights.load_params(tmp_path / "a.caffemodel")
+        weights.load_params(tmp_path / "a.h5")
 
 
 def test_no_pickle_is_ever_run(tmp_path):
@@ -165,7 +165,7 @@ POOL_FIRST = {
     "conv5": ("relu", "pool"),
     "fc6": ("relu", "dropout"),
     "fc7": ("relu", "dropout"),
-    "fc8": ("softmax",),
+    "fc8": ("softmaxloss",),
 }
 NORM_FIRST = POOL_FIRST | {"conv1": ("relu", "lrn", "pool"), "conv2": ("relu", "lrn", "pool")}
 
@@ -211,7 +211,8 @@ def mat(tmp_path):
 @pytest.mark.parametrize("wrap", [False, True])
 def test_mat_is_read_with_conv1_and_mean_turned_from_rgb_to_bgr(mat, layout, wrap):
     contents = mat_contents(PARAMS, layout=layout)
-    assert_same(mat({"net": contents} if wrap else contents, do_compression=True), PARAMS)
+    assert_same(mat({"cnn": contents, "x": np.ones(3)} if wrap else contents, do_compression=True), PARAMS)
+    assert_same(mat(contents, do_compression=False), PARAMS)
 
 
 def test_mat_conv1_gives_the_same_response_in_either_channel_order(mat):
@@ -236,7 +237,7 @@ def test_mat_mean_shapes(mat, shape, dtype):
 
 
 def test_mat_with_norm_before_pool_is_read_with_a_warning(mat):
-    with pytest.warns(UserWarning, match="pool") as caught:
+    with pytest.warns(UserWarning, match="bvlc_alexnet") as caught:
         loaded = mat(mat_contents(PARAMS, order=NORM_FIRST))
     assert len(caught) == 1 and caught[0].filename == __file__
     assert_same(loaded, PARAMS)
@@ -248,7 +249,6 @@ def test_mat_with_norm_before_pool_is_read_with_a_warning(mat):
         POOL_FIRST | {"fc9": ()},
         {"conv0": ()} | POOL_FIRST,
         POOL_FIRST | {"dropout": ()},  # a convolution of that name
-        {name: POOL_FIRST[name] for name in LAYERS[:6]},
         POOL_FIRST | {"conv1": ("relu", "pool"), "conv2": ("relu", "pool")},
         POOL_FIRST | {"conv2": ("relu", "lrn", "pool")},
         POOL_FIRST | {"conv3": ("relu", "pool")},
@@ -269,6 +269,33 @@ def test_mat_with_one_output_has_four_axes(mat):
     contents = mat_contents(params, layout="old")
     contents["layers"][0, -2]["filters"] = np.ones((1, 1, 6), "float32")
     assert_same(mat(contents), params)
+
+
+def test_mat_may_end_early_and_be_a_dagnn(mat):
+    five = {name: PARAMS[name] for name in (*LAYERS[:5], "mean")}
+    assert_same(mat(mat_contents(five, order={name: POOL_FIRST[name] for name in LAYERS[:5]})), five)
+    layers = np.array([{"name": "conv1", "block": {"size": np.ones(4)}, "params": "conv1f"}] * 2, object)
+    with refused("DagNN"):
+        mat({"net": {"layers": layers, "params": {"name": "conv1f", "value": np.ones((2, 2))}}})
+
+
+def test_a_published_name_with_another_hash_is_announced(mat, tmp_path):
+    mat(mat_contents(PARAMS))
+    path = (tmp_path / "a.mat").rename(tmp_path / "imagenet-caffe-ref.mat")
+    with pytest.warns(UserWarning, match="md5") as caught:
+        assert_same(weights.load_params(path), PARAMS)
+    assert caught[0].filename == __file__
+
+
+def test_sizes_are_looked_at_before_memory_is_taken(mat, path):
+    huge = np.zeros((10_000, 4_000), "float32")  # 160 MB that compress to 0.16
+    np.savez_compressed(path, **{"fc8/kernel": huge})
+    with refused("larger"):
+        weights.load_params(path)
+    with refused("inflates"):
+        mat(mat_contents(PARAMS, mean=huge), do_compression=True)
+    with refused("averageImage"):
+        mat(mat_contents(PARAMS, mean=np.zeros((5000, 5, 3), "uint8")))
 
 
 def test_mat_of_another_network(mat):

@@ -47,7 +47,7 @@ class Figure:
     cases: Callable[[str], Sequence[Case]]  # of each layer of --layers, or word of --representations
     layers: Sequence[str] = ()  # default of --layers; empty for a figure of gray representations
     representations: Sequence[str] = ()  # default of --representations; empty for a figure of layers
-    known: Sequence[str] = ij.networks.LAYER_NAMES  # the layers that can be chosen
+    known: Sequence[str] = ij.networks.CAFFENET.layer_names  # the layers that can be chosen
     measures: Mapping[str, Measure] = dataclasses.field(default_factory=dict)  # by key in results.json
     num_images: int = 1  # default of the flag
     num_restarts: int = 1  # default of the flag
@@ -64,7 +64,7 @@ class Figure:
 
     def define_flags(self) -> None:
         """Defines the figure's flags."""
-        deep = {"layers": tuple(self.layers), "weights": None}
+        deep = {"layers": tuple(self.layers), "weights": "bundled", "architecture": None}
         shallow = {"representations": tuple(self.representations), "variant": "vlfeat"}
         entries = {**(deep if self.layers else shallow), **self.more_flags}
         flags.define_paper(self.name, num_images=self.num_images, num_restarts=self.num_restarts, **entries)
@@ -72,10 +72,10 @@ class Figure:
     def main(self) -> int:
         """Makes the figure that the flags describe; returns the exit status."""
         gray = not self.layers
-        words = flags.chosen("representations", flags.SHALLOW) if gray else flags.chosen("layers", self.known)
+        words = flags.chosen("representations", flags.SHALLOW) if gray else flags.chosen_layers(self.known)
         groups = [self.cases(word) for word in words]
         # Gray photographs are not resized: HOG and DSIFT take any size, as in the paper.
-        size = FLAGS.size or (None if gray else flags.ALEXNET_SIZE)
+        size = FLAGS.size if gray else flags.size_of(words[0])
         photographs = paper.photographs(size=size, gray=gray)
         paper.announce(photographs)
         workdir, images = command.make_workdir(FLAGS.workdir), [photo.image for photo in photographs]

@@ -8,13 +8,14 @@ from typing import Any
 
 from absl import flags
 
+import invert_jax as ij
 from invert_jax import cli
 
-FLAGS, ALEXNET_SIZE, SHALLOW, RECIPES = cli.FLAGS, cli.ALEXNET_SIZE, cli.SHALLOW, cli.RECIPES
+FLAGS, SHALLOW, RECIPES = cli.FLAGS, cli.SHALLOW, cli.RECIPES
 SHALLOW_SIZE = 160
 """Side of the photographs of hog, hogb and dsift, unless `--size` says otherwise."""
 
-define, value, restage, mask = cli.define, cli.value, cli.restage, cli.make_mask
+define, value, restage, mask, last_layer = cli.define, cli.value, cli.restage, cli.make_mask, cli.last_layer
 photograph, recipe, representation = cli.read_photograph, cli.make_recipe, cli.make_representation
 
 _TWO = functools.partial(cli.COUNT, lower_bound=2)
@@ -22,7 +23,7 @@ cli.FLAG_TABLE |= {
     "images": (flags.DEFINE_list, "Photographs, or folders of them; example photographs if absent."),
     "num_images": (cli.COUNT, "Photographs to take, spread evenly over those given."),
     "num_scale_images": (_TWO, "Photographs between whose features the mean distance N_Phi is taken, at most."),
-    "layers": (flags.DEFINE_list, "Layers of alexnet."),
+    "layers": (flags.DEFINE_list, "Layers of the network."),
     "representations": (flags.DEFINE_list, f"What to invert, of alexnet, {', '.join(SHALLOW)}."),
     "recipes": (flags.DEFINE_list, f"How to invert, of {', '.join(RECIPES)}; see ij.recipes.default."),
     "lambdas": (flags.DEFINE_list, "Weights of TV^2, or bold: the layer's own of the paper's Table 3."),
@@ -50,8 +51,11 @@ def define_paper(name: str, *, num_images: int, **defaults: Any) -> None:
 
 
 def size_of(name: str) -> int:
-    """Side of the photographs for a layer of alexnet, or for hog, hogb or dsift; `--size` if given."""
-    return value("size") or (SHALLOW_SIZE if name in SHALLOW else ALEXNET_SIZE)
+    """Side of the photographs for a layer of the network, or for hog, hogb or dsift; `--size` if given."""
+    if name in SHALLOW or value("size"):
+        return value("size") or SHALLOW_SIZE
+    architecture = ij.networks.architecture_of(representation(name))
+    return architecture.image_size if architecture else SHALLOW_SIZE
 
 
 def chosen(flag: str, known: Sequence[str]) -> list[str]:
@@ -59,6 +63,14 @@ def chosen(flag: str, known: Sequence[str]) -> list[str]:
     names = FLAGS[flag].value
     if not names or not set(names) <= set(known):
         raise ValueError(f"--{flag} is {','.join(names)!r}; choose from: {', '.join(known)}.")
+    return names
+
+
+def chosen_layers(known: Sequence[str] = ij.networks.CAFFENET.layer_names) -> list[str]:
+    """The layers of `--layers`, checked against those known, or by making them if `--weights` names a network."""
+    names = chosen("layers", known if value("weights") == "bundled" else FLAGS.layers)
+    for name in names:
+        representation(name)
     return names
 
 

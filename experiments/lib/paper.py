@@ -43,8 +43,8 @@ class Case(NamedTuple):
 
 def network() -> str:
     """What captions call the network."""
-    path = flags.value("weights")
-    return "CNN-A, the bundled small network" if path is None else pathlib.Path(path).stem
+    name = flags.value("weights", "bundled")
+    return "CNN-A, the bundled small network" if name == "bundled" else pathlib.Path(name).stem
 
 
 def photographs(*, size: int | tuple[int, int] | None, gray: bool, count: int | None = None) -> list[Photograph]:
@@ -196,7 +196,7 @@ def finish(
     A picture is an image, or a function that draws it. Returns the exit status: 1 if no restart is finite.
     """
     if "weights" in FLAGS:
-        results = {**results, "weights_hash": hashing.content_hash(flags.representation("fc8").params)}
+        results = {**results, "weights_hash": hashing.content_hash(flags.representation(flags.last_layer()).params)}
     command.write_text(workdir / "table.md", table)
     command.write_results(workdir, results)
     for name, picture in pictures.items():

@@ -14,19 +14,22 @@ def define_flags(name: str, **more: Any) -> None:
     """Defines the flags of a sweep, and those given by keyword; `name` is the work folder's."""
     lists = {"representations": ("alexnet",), "layers": ("conv1", "norm2", "conv4", "pool5", "fc6", "fc8")}
     lists |= {"recipes": ("default",)}
-    absent = dict.fromkeys(("weights", "lambda_tv", "mask", "chunk_size"))
+    absent = dict.fromkeys(("architecture", "lambda_tv", "mask", "chunk_size", "model"))
     counts = {"num_images": 5, "num_restarts": 8}
-    flags.define_paper(name, variant="vlfeat", dtype="float32", **counts, **lists, **absent, **more)
+    flags.define_paper(
+        name, variant="vlfeat", dtype="float32", weights="bundled", gray=False, **counts, **lists, **absent, **more
+    )
 
 
 def make() -> ij.sweeps.Sweep:
     """The sweep that the flags describe, every part of it checked."""
-    layers = flags.chosen("layers", ij.networks.LAYER_NAMES)
     recipes = flags.chosen("recipes", flags.RECIPES)
     cases = []
-    for word in flags.chosen("representations", ("alexnet", *flags.SHALLOW)):
-        for name in layers if word == "alexnet" else [word]:
-            photographs = paper.photographs(size=flags.size_of(name), gray=word != "alexnet")
+    words = flags.chosen("representations", ("alexnet", *flags.SHALLOW))
+    for word in ["model"] if FLAGS.model else words:
+        for name in flags.chosen_layers() if word == "alexnet" else [word]:
+            gray = FLAGS.gray if word == "model" else word != "alexnet"
+            photographs = paper.photographs(size=flags.size_of(name), gray=gray)
             images = {photo.name: photo.image for photo in photographs}
             if len(images) < len(photographs):
                 raise ValueError("Two photographs have the same name; rename one of the files.")

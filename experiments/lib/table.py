@@ -32,8 +32,8 @@ class Table:
     name: str  # of the work folder
     cases: Callable[[str], Sequence[paper.Case]]  # of each layer of --layers
     columns: paper.Columns | Callable[[list[dict]], str]  # or a function from the numbers of all rows to Markdown
-    layers: Sequence[str] = ij.networks.LAYER_NAMES  # default of --layers
-    known: Sequence[str] = ij.networks.LAYER_NAMES  # the layers that can be chosen
+    layers: Sequence[str] = ij.networks.CAFFENET.layer_names  # default of --layers
+    known: Sequence[str] = ij.networks.CAFFENET.layer_names  # the layers that can be chosen
     num_images: int = 2  # default of --num_images
     more: Callable[..., dict[str, Any]] = lambda *_: {}  # further numbers, of layer, case, restarts, images and numbers
     results: Callable[[list[dict]], dict] = lambda numbers: {"rows": numbers}  # the layout of results.json
@@ -49,12 +49,18 @@ class Table:
 
     def define_flags(self) -> None:
         """Defines the table's flags."""
-        entries = {"layers": tuple(self.layers), "weights": None, "num_scale_images": 100, **self.more_flags}
+        entries = {
+            "layers": tuple(self.layers),
+            "weights": "bundled",
+            "architecture": None,
+            "num_scale_images": 100,
+            **self.more_flags,
+        }
         flags.define_paper(self.name, num_images=self.num_images, **entries)
 
     def main(self) -> int:
         """Measures the table that the flags describe; returns the exit status."""
-        layers = flags.chosen("layers", self.known)
+        layers = flags.chosen_layers(self.known)
         cases = [(layer, case) for layer in layers for case in self.cases(layer)]
         size = flags.size_of(layers[0])
         photographs, scale_by = paper.photographs(size=size, gray=False), paper.scale_photographs(size=size)

@@ -17,7 +17,7 @@ FIGURE = Figure(
     name="figure6",
     title="Figure 6: layers",
     cases=lambda layer: [Case(layer, layer, ij.recipes.for_layer(layer))],
-    layers=ij.networks.LAYER_NAMES,
+    layers=ij.networks.CAFFENET.layer_names,
     columns=7,
 )
 

@@ -19,14 +19,15 @@ import numpy as np
 import invert_jax as ij
 from experiments.lib.figure import Case, Figure, Measure
 
-LAYERS = ij.networks.LAYER_NAMES[: ij.networks.LAYER_NAMES.index("pool5") + 1]
+LAYERS = tuple(layer.name for layer in ij.networks.CAFFENET.layers_up_to("pool5"))
 _RECIPE = ij.recipes.mahendran_vedaldi(lambda_tv=50.0, stages=ij.recipes.CENTRAL_STAGES)
 _mask = functools.partial(ij.masks.central, size=5)
 
 
 def _box(image, case):
     """The pixels that the central neurons see, `(top, left, bottom, right)`."""
-    fields = {field.name: field for field in ij.receptive_field.alexnet()}
+    architecture = ij.networks.architecture_of(case.phi) or ij.networks.CAFFENET
+    fields = {field.name: field for field in ij.receptive_field.receptive_fields(architecture.layers)}
     return ij.receptive_field.mask_box(fields[case.representation], _mask(case.phi.feature_shape(image.shape)))
 
 

@@ -39,12 +39,14 @@ _WEAKER = 100
 
 def define_flags() -> None:
     """Defines the flags of the measurement."""
-    flags.define_paper("green_bias", num_images=3, layers=("conv1", "pool5", "relu7", "fc8"), weights=None)
+    flags.define_paper(
+        "green_bias", num_images=3, layers=("conv1", "pool5", "relu7", "fc8"), weights="bundled", architecture=None
+    )
 
 
 def main() -> int:
     """Measures the green that the flags describe."""
-    layers = flags.chosen("layers", ij.networks.LAYER_NAMES)
+    layers = flags.chosen_layers(ij.networks.CAFFENET.layer_names)
     if FLAGS.num_images < 2:
         raise ValueError(f"--num_images is {FLAGS.num_images}; a standard error needs two photographs or more.")
     photographs = _least_green(size=flags.size_of(layers[0]))

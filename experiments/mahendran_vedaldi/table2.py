@@ -24,7 +24,7 @@ def main() -> int:
     """Computes the table."""
     workdir = command.make_workdir(flags.FLAGS.workdir)
     channels, rows = 3, []
-    entries = zip(ij.networks.CNN_A, ij.receptive_field.alexnet(), PAPER_CHANNELS, PAPER_FIELDS, strict=True)
+    entries = zip(ij.networks.CAFFENET.layers, ij.receptive_field.alexnet(), PAPER_CHANNELS, PAPER_FIELDS, strict=True)
     for layer, field, paper_channels, paper_field in entries:
         channels = layer.width or channels
         rows.append({"layer": layer.name, "channels": channels, "paper_channels": paper_channels})

@@ -47,7 +47,7 @@ def _bold(layer):
 def published(layer: str, lambda_tv: float | None = None) -> str:
     """The paper's error, such as 10.0±5.0, by default the bold one."""
     row = PAPER[_bold(layer) if lambda_tv is None else lambda_tv]
-    return row.split()[ij.networks.LAYER_NAMES.index(layer)]
+    return row.split()[ij.networks.CAFFENET.layer_names.index(layer)]
 
 
 def _cases(layer):

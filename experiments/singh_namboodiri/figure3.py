@@ -14,7 +14,7 @@ FIGURE = Figure(
     name="pyramid_figure3",
     title="Figure 3: layers",
     cases=lambda layer: [Case(layer, layer, ij.recipes.laplacian_pyramid(layer))],
-    layers=ij.networks.LAYER_NAMES,
+    layers=ij.networks.CAFFENET.layer_names,
     columns=7,
 )
 

@@ -16,7 +16,7 @@ from experiments.mahendran_vedaldi import table3
 
 PAPER = (6.1, 5.7, 12.1, 5.2, 6.4, 3.6, 11.1, 7.4, 8.1, 8.1, 7.7, 8.5, 11.1, 12.1, 13.3, 7.4, 9.1, 11.1, 6.1, 5.5)
 """The paper's own row, %, conv1 to fc8."""
-_LAYERS = ij.networks.LAYER_NAMES
+_LAYERS = ij.networks.CAFFENET.layer_names
 
 TABLE = table.Table(
     name="pyramid_table1",

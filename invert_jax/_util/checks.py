@@ -2,12 +2,14 @@
 
 import math
 import warnings
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
 
+_CHANNELS = (1, 3, 4)
 _LARGEST, _SMALLEST = float(np.finfo(np.float32).max), float(np.finfo(np.float32).tiny)
 
 
@@ -17,19 +19,49 @@ def is_concrete(array) -> bool:
 
 
 def require_image(image, *, channels: int | None = None, min_side: int = 1, what: str = "representation") -> None:
-    """Raises ValueError unless `image` is `[H, W, C]` with the channels and size that `what` needs."""
+    """Raises ValueError unless `image` is `[H, W, C]` of real numbers, with the channels and size that `what` needs."""
+    require_real(image, f"image for the {what}")
     shape = np.shape(image)
     if len(shape) != 3:
-        hint = " (give a gray image a trailing axis of 1: image[..., None])" if len(shape) == 2 else ""
-        raise ValueError(f"The {what} takes one image [H, W, C]; got shape {shape}{hint}.")
+        hint = {2: "give a gray image a trailing axis of 1: image[..., None]"}.get(len(shape), "")
+        if len(shape) == 4:
+            hint = "give image[0]" if shape[0] == 1 else "give one image of the batch at a time"
+        raise ValueError(f"The {what} takes one image [H, W, C]; got shape {shape}{hint and f' ({hint})'}.")
+    wanted = _CHANNELS if channels is None else (channels,)
+    if shape[0] in wanted and shape[2] not in _CHANNELS:
+        raise ValueError(
+            f"The {what} takes an image [H, W, C]; got shape {shape}, channels first: give image.transpose(1, 2, 0)."
+        )
     if channels is not None and shape[2] != channels:
         hint = "load_image(path, gray=True)" if channels == 1 else "load_image(path), which returns three"
+        hint = "image[..., :3]" if (shape[2], channels) == (4, 3) else hint
         raise ValueError(f"The {what} takes {channels} channel(s); the image {shape} has {shape[2]}: use {hint}.")
     if min(shape[0], shape[1]) < min_side:
         raise ValueError(
             f"The {what} needs an image of at least {min_side} x {min_side} pixels; "
             f"got {shape[0]} x {shape[1]}: give a larger image."
         )
+
+
+def require_real(array, what: str) -> None:
+    """Raises TypeError unless an array holds real numbers: floating-point ones or integers."""
+    dtype = array.dtype if hasattr(array, "dtype") else np.asarray(array).dtype
+    # NumPy counts differences of dates among the integers.
+    if not (jnp.issubdtype(dtype, jnp.floating) or np.dtype(dtype).kind in "iu"):
+        raise TypeError(f"The {what} is an array of {dtype}; give real numbers, such as float32.")
+
+
+def warn_of_range(image, what: str, *, stacklevel: int = 3) -> None:
+    """Warns the caller's caller if a concrete image is a photograph in 0..1 or -1..1, where 0..255 is meant."""
+    if not is_concrete(image) or not jnp.issubdtype(np.asarray(image).dtype, jnp.floating):
+        return
+    image = np.asarray(image, np.float32)
+    low, high = (float(image.min()), float(image.max())) if image.size else (0.0, 0.0)
+    # A nearly flat image, and one of zeros and ones, may be what it says.
+    if low >= -1 and high <= 1 and high - low > 0.1 and np.any(image != np.rint(image)):
+        cure = "255 * image" if low >= 0 else "127.5 * (image + 1)"
+        message = f"The {what} lies in {low:.2f}..{high:.2f}, but intensities are 0..255; give {cure}."
+        warnings.warn(message, stacklevel=stacklevel)
 
 
 def require_finite(array, what: str) -> None:
@@ -103,14 +135,50 @@ def require_image_shape(image_shape) -> tuple[int, int, int]:
     return height, width, channels
 
 
-def require_target(target, shape: tuple[int, ...], image_shape: tuple[int, int, int]) -> None:
-    """Raises ValueError unless `target` is finite and has the shape of the features of such an image."""
-    if np.shape(target) != shape:
-        raise ValueError(
-            f"The target has shape {np.shape(target)}; the representation of an image {image_shape} has shape "
-            f"{shape}: compute the target with this representation, or change image_shape."
-        )
-    require_finite(target, "target")
+def require_target(target, features: Any, image_shape: tuple[int, int, int]) -> Any:
+    """Returns the target as float32; raises ValueError unless it is finite and is like the features of such an image.
+
+    `features` is a pytree of `jax.ShapeDtypeStruct`.
+    """
+    leaves, structure = jax.tree.flatten_with_path(features)
+    parts = _like(target, structure, "target")
+    for (path, leaf), part in zip(leaves, parts, strict=True):
+        where = f" at {jax.tree_util.keystr(path)}" if path else ""
+        if np.shape(part) != leaf.shape:
+            is_image = np.shape(part) == image_shape
+            image = ", the image's: give representation(image)" if is_image else ""
+            raise ValueError(
+                f"The target has shape {np.shape(part)}{where}{image}; the representation of an image {image_shape} "
+                f"has shape {leaf.shape}: compute the target with this representation, or change image_shape."
+            )
+        require_real(part, f"target{where}")
+        require_finite(part, f"target{where}")
+    return jax.tree.unflatten(structure, [jnp.asarray(part, jnp.float32) for part in parts])
+
+
+def _like(tree, structure, what):
+    """The leaves of a tree that must have this structure, but for leaves that are None."""
+    try:
+        return structure.flatten_up_to(tree)
+    except (ValueError, TypeError) as error:
+        given = jax.tree.structure(tree)
+        raise ValueError(f"The {what} is {given}; the features are {structure}: give the like of them.") from error
+
+
+def require_one_array(shape) -> None:
+    """Raises ValueError for the shapes of features that are a pytree, where one array is needed."""
+    if not isinstance(shape, tuple) or not all(isinstance(side, int) for side in shape):
+        raise ValueError(f"The features are several arrays, {shape}, and one is needed; choose one layer.")
+
+
+def require_masks(mask, target) -> Any:
+    """Returns the mask, a pytree like the target where a leaf may be None; ValueError as of `require_mask`."""
+    leaves, structure = jax.tree.flatten(target)
+    masks = [
+        None if part is None else require_mask(part, leaf)
+        for part, leaf in zip(_like(mask, structure, "mask"), leaves, strict=True)
+    ]
+    return jax.tree.unflatten(structure, masks)
 
 
 def require_mask(mask, target) -> jax.Array:
@@ -148,7 +216,9 @@ def require_initial_image(images, image_shape: tuple[int, int, int], *, num_rest
     """Returns None, the image, or one for each restart; raises ValueError unless finite and of the image's shape."""
     if images is None:
         return None
+    require_real(images, "initial_image")
     require_finite(images, "initial_image")
+    warn_of_range(images, "initial_image", stacklevel=4)
     shapes = [tuple(image_shape)] if num_restarts is None else [tuple(image_shape), (num_restarts, *image_shape)]
     if np.shape(images) not in shapes:
         wanted = " or ".join(map(str, shapes))

@@ -19,6 +19,7 @@ from invert_jax._util import atomic_io, hashing
 
 FLAGS = flags.FLAGS
 console = rich.console.Console()
+_EXTRAS = {"matplotlib": "experiments", "jinja2": "experiments", "sklearn": "hoggle"}  # of packages that runners import
 
 
 class Terminated(KeyboardInterrupt):
@@ -96,8 +97,9 @@ def use_compilation_cache() -> None:
 def sentence(error: BaseException) -> str:
     """An error as one sentence; a missing optional package with the command that installs it."""
     if isinstance(error, ModuleNotFoundError) and error.name:
-        extra = "pip install 'invert_jax[experiments]' installs what the experiments need"
-        return f"The package {error.name} is not installed; {extra}."
+        extra = _EXTRAS.get(error.name.partition(".")[0])
+        name = error.name if extra is None else f"'invert_jax[{extra}]'"
+        return f"The package {error.name} is not installed; pip install {name} installs it."
     if isinstance(error, OSError) and error.filename is None and error.strerror:
         return error.strerror
     return str(error) or type(error).__name__

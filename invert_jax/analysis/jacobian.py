@@ -86,6 +86,7 @@ def singular_directions(
     image = jnp.asarray(image, jnp.float32)
     height, width, channels = image.shape
     shape = representation.feature_shape((height, width, channels))
+    checks.require_one_array(shape)
     if mask is not None and np.shape(mask) != shape:
         raise ValueError(f"The mask has shape {np.shape(mask)}; the features of this image have {shape}.")
     bases = _cosines(height, num_frequencies), _cosines(width, num_frequencies)

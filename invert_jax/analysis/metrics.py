@@ -4,20 +4,25 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from invert_jax import losses
-from invert_jax._util import checks
+from invert_jax import losses, networks
+from invert_jax._util import checks, safe_math
+from invert_jax.weights import lpips_jax
 
 _PEAK = 255.0
 _SSIM_RADIUS = 5  # 3.5 standard deviations of 1.5 pixels, as Wang et al. (2004) cut their window
 _SSIM_SIGMA = 1.5
+_LPIPS_LAYERS = ("relu1_2", "relu2_2", "relu3_3", "relu4_3", "relu5_3")
+# LPIPS takes -1..1 and has constants of its own, which are nearly ImageNet's.
+_LPIPS_MEAN = (np.array([-0.030, -0.088, -0.188]) + 1) * _PEAK / 2
+_LPIPS_STD = np.array([0.458, 0.448, 0.450]) * _PEAK / 2
 
 
 def relative_error(features: jax.Array, target: jax.Array, mask: jax.Array | None = None) -> jax.Array:
     """`|m (f - t)| / |m t|`, Euclidean; where `m t` is zero the absolute error `|m f|` is returned instead.
 
     Args:
-      features: `[F...]`, f.
-      target: `[F...]`, t.
+      features: `[F...]`, f, or a pytree of arrays, which has the mean of their errors.
+      target: `[F...]`, t, the like of the features.
       mask: boolean `[F...]`, m; what it leaves out is not looked at. None is everything.
 
     Returns:
@@ -31,6 +36,10 @@ def relative_error(features: jax.Array, target: jax.Array, mask: jax.Array | Non
     >>> float(relative_error(jnp.array([3.0, 5.0]), jnp.array([3.0, 4.0])))
     0.20000000298023224
     """
+    return losses.mean_over_leaves(_relative_error, features, target, mask)
+
+
+def _relative_error(features, target, mask):
     features, target = _floating(features), _floating(target)
     _require_same_shape(features, target, "features", "target")
     if mask is not None:
@@ -178,6 +187,47 @@ def ssim(image: jax.Array, reference: jax.Array) -> jax.Array:
     return jnp.mean(luminance * structure)
 
 
+def lpips(image: jax.Array, reference: jax.Array) -> jax.Array:
+    """Learned perceptual distance of two images: LPIPS 0.1 on VGG-16; 0 for equal images, about 0.7 for unrelated ones.
+
+    The sum, over the layers l = relu1_2, relu2_2, relu3_3, relu4_3, relu5_3, of the mean over positions of
+
+        sum_c w_lc (y_c / |y| - r_c / |r|)^2,
+
+    with `y` and `r` the features of one position in `image` and in `reference`, and learned weights `w_l`.
+
+    Args:
+      image: `[H, W, 3]`, 0..255; taken as it is, so clip it first to judge what is displayed.
+      reference: `[H, W, 3]`, 0..255.
+
+    Returns:
+      A scalar.
+
+    Raises:
+      ValueError: not color images, the shapes differ, or a side is shorter than 16.
+      ModuleNotFoundError: the extra `pretrained` is not installed.
+
+    Source: Zhang et al., "The unreasonable effectiveness of deep features as a perceptual metric", 2018.
+
+    >>> flat = jnp.full((32, 32, 3), 100.0)
+    >>> round(float(lpips(flat, flat)), 6)
+    0.0
+    """
+    image, reference = _image_pair(image, reference, 16, "LPIPS", channels=3)
+    params = {**lpips_jax.convolutions("vgg16"), "mean": _LPIPS_MEAN, "std": _LPIPS_STD}
+    return _lpips(networks.vgg16(params, layer="relu5_3"), lpips_jax.lpips_heads(), image, reference)
+
+
+@jax.jit
+def _lpips(vgg, heads, image, reference):
+    features = jax.vmap(vgg.apply.every, in_axes=(None, 0))(vgg.params, jnp.stack([image, reference]))
+    distance = jnp.zeros(())
+    for layer, head in zip(_LPIPS_LAYERS, heads, strict=True):
+        y, r = features[layer] / (safe_math.safe_norm(features[layer], -1)[..., None] + 1e-10)
+        distance += jnp.mean((y - r) ** 2 @ head)
+    return distance
+
+
 @jax.jit
 def _window_mean(image: jax.Array) -> jax.Array:
     """Gaussian-weighted means at every position of the window inside `[H, W, C]`."""
@@ -196,8 +246,12 @@ def _floating(array) -> jax.Array:
     return array.astype(jnp.promote_types(array.dtype, "float32"))
 
 
-def _image_pair(image, reference, min_side: int, what: str) -> tuple[jax.Array, jax.Array]:
-    checks.require_image(image, min_side=min_side, what=what)
+def _image_pair(
+    image, reference, min_side: int, what: str, *, channels: int | None = None
+) -> tuple[jax.Array, jax.Array]:
+    checks.require_image(image, channels=channels, min_side=min_side, what=what)
+    for given in (image, reference):
+        checks.warn_of_range(given, what, stacklevel=4)
     image, reference = jnp.asarray(image, "float32"), jnp.asarray(reference, "float32")
     _require_same_shape(image, reference, "image", "reference")
     return image, reference

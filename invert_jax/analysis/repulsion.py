@@ -202,7 +202,9 @@ _TENSION = _Interaction(lambda images: jnp.sum((images[1:] - images[:-1]) ** 2),
 def _move(interaction, num_steps, representation, target, mask, images, fixed, bound):
     """Checks the input, moves the images, and measures the result."""
     checks.require_count(num_steps, "num_steps")
-    target, shape = jnp.asarray(target), representation.feature_shape(images.shape[1:])
+    shape = representation.feature_shape(images.shape[1:])
+    checks.require_one_array(shape)
+    target = jnp.asarray(target)
     if target.shape != shape:
         raise ValueError(f"The target has shape {target.shape}; the features of these images have {shape}.")
     initial_errors = np.asarray(_errors(representation, target, mask, images))

@@ -85,8 +85,8 @@ def _space_to_depth(x, kernel, stride):
     return x, kernel.transpose(0, 2, 1, 3, 4, 5).reshape(*spans, depth, out)
 
 
-def max_pool(x: jax.Array, *, size: int = 3, stride: int = 2) -> jax.Array:
-    """Maximum over `size x size` windows without padding; whole windows only.
+def max_pool(x: jax.Array, *, size: int = 3, stride: int = 2, ceil: bool = False) -> jax.Array:
+    """Maximum over `size x size` windows without padding.
 
     The gradient goes to one pixel of each window, the first maximum in row-major order. NaN propagates.
 
@@ -94,9 +94,10 @@ def max_pool(x: jax.Array, *, size: int = 3, stride: int = 2) -> jax.Array:
       x: `[N, H, W, C]`.
       size: side of the window.
       stride: pixels between windows.
+      ceil: whether the number of windows is rounded up, as in Caffe: the last one is clipped to the image.
 
     Returns:
-      `[N, (H - size) // stride + 1, (W - size) // stride + 1, C]`.
+      `[N, (H - size) // stride + 1, (W - size) // stride + 1, C]`, or one more where rounded up.
 
     >>> max_pool(jnp.arange(25.0).reshape(1, 5, 5, 1))[0, :, :, 0].tolist()
     [[12.0, 14.0], [22.0, 24.0]]
@@ -104,16 +105,18 @@ def max_pool(x: jax.Array, *, size: int = 3, stride: int = 2) -> jax.Array:
     # One axis after the other, as elementwise comparisons: their gradient is a select, while that of
     # `lax.reduce_window` is a select-and-scatter, ten times slower on CPU.
     for axis in (2, 1):
-        x = _pool_axis(x, axis, size, stride)
+        x = _pool_axis(x, axis, size, stride, ceil)
     return x
 
 
-def _pool_axis(x, axis, size, stride):
+def _pool_axis(x, axis, size, stride, ceil):
     # Reshaped to blocks of `stride` entries, so that the members of all windows, and their gradients, are slices.
-    count, blocks = (x.shape[axis] - size) // stride + 1, -(-x.shape[axis] // stride)
+    span = x.shape[axis] - size
+    count = (-(-span // stride) if ceil else span // stride) + 1
+    blocks = max(-(-x.shape[axis] // stride), count + (size - 1) // stride)
     pads = [(0, 0)] * x.ndim
     pads[axis] = (0, blocks * stride - x.shape[axis])
-    x = jnp.pad(x, pads).reshape(*x.shape[:axis], blocks, stride, *x.shape[axis + 1 :])
+    x = jnp.pad(x, pads, constant_values=-jnp.inf).reshape(*x.shape[:axis], blocks, stride, *x.shape[axis + 1 :])
     phases = [jax.lax.index_in_dim(x, phase, axis + 1, keepdims=False) for phase in range(stride)]
     windows = [
         jax.lax.slice_in_dim(phases[start % stride], start // stride, start // stride + count, axis=axis)

@@ -139,4 +139,4 @@ def dsift(*, bin_size: int = 5, step: int | None = None, variant: str = "vlfeat"
             f"step is {step}, but the released DSIFT network has a step of 3 bins, here {3 * bin_size} pixels; leave "
             "step out, or use variant='vlfeat'."
         )
-    return models.from_flax(Dsift(int(bin_size), int(step), variant), {}, center=128.0)
+    return models.from_model(Dsift(int(bin_size), int(step), variant), {}, batched=False, center=128.0)

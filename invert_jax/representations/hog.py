@@ -114,4 +114,4 @@ def hog(
     checks.require_count(cell_size, "cell_size")
     checks.require_count(num_orientations, "num_orientations")
     module = Hog(int(cell_size), int(num_orientations), binning, variant)
-    return models.from_flax(module, {}, center=128.0)
+    return models.from_model(module, {}, batched=False, center=128.0)

@@ -125,4 +125,4 @@ def patch_sift(*, patch_size: int = 16, stride: int = 8, color: bool = False) ->
     """
     checks.require_count(patch_size, "patch_size")
     checks.require_count(stride, "stride")
-    return models.from_flax(PatchSift(int(patch_size), int(stride), bool(color)), {}, center=128.0)
+    return models.from_model(PatchSift(int(patch_size), int(stride), bool(color)), {}, batched=False, center=128.0)

@@ -1,6 +1,7 @@
 """The library's weight file: an .npz archive of plain arrays, float32 or int8 with scales."""
 
 import io
+import math
 import os
 import pathlib
 import zipfile
@@ -10,6 +11,7 @@ import numpy as np
 
 from invert_jax._util import atomic_io, checks
 from invert_jax.types import Params
+from invert_jax.weights import mat5
 from invert_jax.weights.validation import by_name
 
 _CAFFE_MEAN = (104.0, 117.0, 123.0)  # ImageNet's mean color, BGR: int8 files without a mean were trained with it
@@ -44,6 +46,7 @@ def read_npz(path: str | os.PathLike) -> Params:
         raise ValueError(f"{path} is not an .npz archive, or is truncated; download or save it again.")
     try:
         # Without pickle, reading an archive runs no code from it.
+        _require_sizes(path)
         with open(path, "rb") as file, np.load(file, allow_pickle=False) as archive:
             flat = {name: archive[name] for name in archive.files}
     except ValueError as error:
@@ -84,6 +87,21 @@ def save_params(path: str | os.PathLike, params: Params) -> None:
     stream = io.BytesIO()
     np.savez(stream, **floats)
     atomic_io.write_bytes(path, stream.getvalue())
+
+
+def _require_sizes(path):
+    """Raises ValueError for members that would take far more memory than the file, before any is taken."""
+    limit = mat5.inflation_limit(os.path.getsize(path))
+    with zipfile.ZipFile(path) as archive:
+        for info in archive.infolist():
+            with archive.open(info) as member:
+                newer = np.lib.format.read_magic(member) != (1, 0)
+                read = np.lib.format.read_array_header_2_0 if newer else np.lib.format.read_array_header_1_0
+                shape, _, dtype = read(member)
+                size = math.prod(shape) * dtype.itemsize
+                limit -= size
+                if limit < 0 or (not dtype.hasobject and size > info.file_size):
+                    raise OverflowError(f"{info.filename} of shape {shape} is far larger than the file")
 
 
 def _nested(flat: dict[str, np.ndarray], source) -> Params:

@@ -82,7 +82,7 @@ def test_curves_of_layers_on_noise(tmp_path):
     assert means["band 1"][0] > 5 * means["band 6"][0]  # white noise is fine
     assert means["photograph_percentile"][0] == means["perturbation_percentile"][0] == 1
     assert abs(means["rank_correlation"][0]) < 0.3 and 0 <= means["top1"][0] <= means["top5"][0] < 0.7
-    assert all(list(values) == list(ij.networks.LAYER_NAMES) for values in by_layer.values())
+    assert all(list(values) == list(ij.networks.CAFFENET.layer_names) for values in by_layer.values())
     maps = {"photograph_percentile", "perturbation_percentile", "relative_distance"}
     assert pictures(tmp_path / "invariance") == {"diversity", "bands", "error", "equivalence", *maps}
     sweep, names = ij.load_sweep(tmp_path), results["images"]

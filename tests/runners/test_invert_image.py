@@ -7,6 +7,8 @@ import jax
 import numpy as np
 import pytest
 import running
+import weight_writers as write
+from networks import NARROW, random_params
 from PIL import Image
 
 import invert_jax as ij
@@ -30,7 +32,7 @@ def test_conv1_of_a_photograph(tmp_path):
     assert results["class_ranks"] is None  # 63 pixels are too few for fc8
     assert results["settings"]["layer"] == "conv1" and results["device"]["platform"] == "cpu"
 
-    photograph, conv1 = ij.example_image("chelsea", size=63), ij.alexnet(layer="conv1")
+    photograph, conv1 = ij.example_image("chelsea", size=63), ij.pretrained("alexnet", layer="conv1")
     target, recipe = np.asarray(conv1(photograph)), ij.recipes.mahendran_vedaldi(lambda_tv=0.5, stages=((4e-3, 60),))
     shape = photograph.shape
     same = ij.sample(jax.random.key(0), conv1, target, recipe, image_shape=shape, num_restarts=3, chunk_size=2)
@@ -72,6 +74,82 @@ def test_terminated_it_has_the_finished_restarts(tmp_path):
     with np.load(tmp_path / "preimages.npz", allow_pickle=False) as arrays:
         count = len(running.results(tmp_path)["errors"])
         assert not running.results(tmp_path)["complete"] and 2 <= count <= len(arrays["errors"]) < 2000
+
+
+SHORT = ("--recipe=mahendran_vedaldi", "--stages=4e-4x3", "--num_restarts=1", "--size=64")
+
+
+def test_networks_by_name_and_by_file(tmp_path):
+    params = random_params(NARROW)
+    write.caffemodel(tmp_path / "a.caffemodel", params, "bvlc_alexnet")
+    write.onnx(tmp_path / "a.onnx", random_params((3, 4, 5) * 5 + (7,), network="vgg16"), "vgg16")
+    ij.save_params(tmp_path / "a.npz", params)
+    runs = {
+        "vgg16": ("--weights=vgg16", "--layer=relu2_1"),
+        "bundled": ("--weights=bundled", "--layer=norm1"),
+        "bvlc": (f"--weights={tmp_path}/a.caffemodel", "--layer=pool2"),
+        "onnx": (f"--weights={tmp_path}/a.onnx", "--layer=conv3_2"),
+        "npz": (f"--weights={tmp_path}/a.npz", "--layer=norm2", "--architecture=bvlc_alexnet"),
+        "default": ("--layer=relu3",),
+        "without a download": ("--layer=norm2",),
+    }
+    found = {name: run(tmp_path / name, *SHORT, *arguments) for name, arguments in runs.items()}
+    assert [found[name]["representation"] for name in ("vgg16", "bvlc", "default", "without a download")] == [
+        "vgg16 relu2_1",
+        "a pool2",
+        "alexnet relu3",
+        "bundled norm2",
+    ]
+    image = ij.example_image(size=64)
+    phi = ij.alexnet(params, layer="pool2", architecture="bvlc_alexnet")
+    with np.load(tmp_path / "bvlc" / "preimages.npz") as arrays:
+        error = ij.metrics.relative_error(phi(arrays["images"][0]), phi(image))
+    assert found["bvlc"]["errors"][0] == pytest.approx(float(error), rel=1e-3)
+
+
+MODEL = """
+import jax.numpy as jnp
+import invert_jax as ij
+
+def corner(params, image):
+    return params * image[:8, :8]
+
+def make():
+    return ij.from_function(corner, jnp.float32(2), center=120)
+
+constant = 3
+def wrong():
+    return corner
+"""
+
+
+def test_a_model_of_ones_own(tmp_path, monkeypatch):
+    (tmp_path / "my_network.py").write_text(MODEL)
+    monkeypatch.chdir(tmp_path)
+    said, status = running.end(running.start("invert_image", "--help"))
+    assert status == 1 and "--model" in said
+    results = run(tmp_path / "out", "--model=my_network:make", *SHORT)
+    assert results["representation"] == "my_network:make" and results["class_ranks"] is None
+    run(tmp_path / "gray", "--model=my_network:make", "--gray", *SHORT)
+    with np.load(tmp_path / "gray" / "preimages.npz") as arrays:
+        assert arrays["images"].shape == (1, 64, 64, 1)
+    run_sweep = ("--model=my_network:make", "--num_images=2", "--num_restarts=1", "--size=32")
+    running.run("sample_invariances", tmp_path / "sweep", *run_sweep, "--stages=4e-4x3")
+    for flag, noun in [
+        ("--model=my_network", "MODULE:FUNCTION"),
+        ("--model=nowhere_at_all:make", "neither installed"),
+        ("--model=my_network:constant", "no such function"),
+        ("--model=my_network:wrong", "ij.Representation"),
+        ("--model=my_network:make --layer=conv1", "drop it"),
+        ("--model=my_network:make --representation=hog", "give one"),
+        ("--gray", "--model"),
+        ("--weights=vgg16 --layer=conv9", "conv5_3"),
+        ("--weights=vgg16 --layer=conv1_1 --architecture=vgg16", "drop it"),
+        ("--weights=resnet", "does not exist"),
+    ]:
+        with pytest.raises((ValueError, TypeError, FileNotFoundError), match=noun):
+            run(tmp_path / "no", *flag.split())
+    assert not (tmp_path / "no").exists()
 
 
 MISTAKES = ("--image=nowhere.png", "--sigma=-1", "--mask=corner", "--stages=fast", "--cell_size=4")

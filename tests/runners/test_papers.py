@@ -118,7 +118,7 @@ def test_masks_of_figures_9_and_10():
 
 
 def test_the_papers_rows_agree():
-    published = [module("table3").published(layer) for layer in ij.networks.LAYER_NAMES]
+    published = [module("table3").published(layer) for layer in ij.networks.CAFFENET.layer_names]
     assert [float(text.split("±")[0]) for text in published] == list(QUOTED)
     assert [field.size for field in ij.receptive_field.alexnet()] == list(module("table2").PAPER_FIELDS)
 

@@ -1,10 +1,9 @@
-"""Any function and any Flax module as a representation."""
+"""Any function as a representation."""
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from flax import linen as nn
 from refusals import refused
 
 import invert_jax as ij
@@ -15,26 +14,6 @@ MEAN = IMAGE.astype(np.float64).mean((0, 1))
 
 def scaled_mean(params, image):
     return params["scale"] * image.mean((0, 1))
-
-
-class Net(nn.Module):
-    """A convolution and a readout that is another method."""
-
-    widths: tuple[int, ...] = (4,)
-
-    def setup(self):
-        self.conv = nn.Conv(self.widths[0], (3, 3))
-
-    def __call__(self, image):
-        return self.conv(image)
-
-    def mean(self, image):
-        return self(image).mean((0, 1))
-
-
-def conv_of(width):
-    kernel = np.random.default_rng(1).normal(size=(3, 3, 3, width)).astype(np.float32)
-    return {"params": {"conv": {"kernel": kernel, "bias": np.arange(width, dtype=np.float32)}}}
 
 
 def test_from_function_calls_it_with_its_params():
@@ -73,36 +52,11 @@ def test_a_function_can_be_inverted(key):
     np.testing.assert_allclose(np.asarray(found.image).mean((0, 1)), MEAN, rtol=1e-3)
 
 
-def test_from_flax_is_the_modules_apply():
-    net, variables = Net(), conv_of(4)
-    phi = ij.from_flax(net, variables, center=100.0)
-    kernel, bias = (np.asarray(variables["params"]["conv"][name], np.float64) for name in ("kernel", "bias"))
-    padded = np.pad(IMAGE.astype(np.float64), ((1, 1), (1, 1), (0, 0)))
-    expected = np.array(
-        [[np.tensordot(padded[i : i + 3, j : j + 3], kernel, 3) + bias for j in range(5)] for i in range(6)]
-    )
-    np.testing.assert_allclose(phi(IMAGE), expected, rtol=1e-4, atol=1e-2)
-    np.testing.assert_allclose(ij.from_flax(net, variables, method="mean")(IMAGE), expected.mean((0, 1)), rtol=1e-3)
-    assert float(phi.center) == 100
-
-
-def test_from_flax_is_equal_by_value():
-    variables = conv_of(4)
-    one, same = ij.from_flax(Net(), variables), ij.from_flax(Net(widths=(4,)), variables)
-    other, another = ij.from_flax(Net(widths=(5,)), variables), ij.from_flax(Net(), variables, method="mean")
-    assert one.apply == same.apply and hash(one.apply) == hash(same.apply)
-    assert jax.tree.structure(one) == jax.tree.structure(same)
-    assert one.apply != other.apply and one.apply != another.apply
-
-
 @pytest.mark.parametrize(
     ("call", "noun", "error"),
     [
         (lambda: ij.from_function({"scale": 2.0}), "dict", TypeError),
-        (lambda: ij.from_flax(scaled_mean, {}), "function", TypeError),
-        (lambda: ij.from_flax(Net, {}), "type", TypeError),
         (lambda: ij.from_function(scaled_mean, center=np.nan), "center", ValueError),
-        (lambda: ij.from_flax(Net(), {}, center=np.inf), "center", ValueError),
         (lambda: ij.from_function(scaled_mean, {"scale": 1.0})(IMAGE[..., 0]), "(6, 5)", ValueError),
         (lambda: ij.from_function(scaled_mean, {"scale": 1.0})(IMAGE[None]), "(1, 6, 5, 3)", ValueError),
         (lambda: ij.from_function(scaled_mean, {"scale": 1.0})(np.full((2, 2, 3), np.nan)), "12", ValueError),

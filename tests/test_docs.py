@@ -1,0 +1,39 @@
+"""Every Python example of the documentation runs, and shows what its comments say."""
+
+import ast
+import importlib.util
+import os
+import pathlib
+import re
+
+import jax
+import numpy as np
+import pytest
+
+os.environ["KERAS_BACKEND"] = "jax"
+DOCS = pathlib.Path(__file__).resolve().parents[1] / "docs"
+BLOCK = re.compile(r"(?:<!-- needs: (\w+) -->\n)?^```python\n(.*?)^```", re.MULTILINE | re.DOTALL)
+
+
+@pytest.mark.parametrize("page", ["your_own_network.md"])
+def test_examples_run_and_show_what_they_say(page):
+    namespace, num_compared = {}, 0
+    with jax.numpy_rank_promotion("allow"):  # on which other people's models rely
+        for needed, source in BLOCK.findall((DOCS / page).read_text()):
+            if needed and importlib.util.find_spec(needed) is None:
+                print(f"{needed} is not installed: one example of {page} is left out")
+                continue
+            lines = source.splitlines()
+            for statement in ast.parse(source).body:
+                shown = re.search(r"  # (.*)$", lines[statement.end_lineno - 1])
+                code = compile(ast.Module([statement], []), page, "exec")
+                if not isinstance(statement, ast.Expr):
+                    exec(code, namespace)
+                    continue
+                value = eval(compile(ast.Expression(statement.value), page, "eval"), namespace)
+                if shown and shown.group(1)[0] in "({":
+                    text = shown.group(1).partition(": top")[0]
+                    assert value == ast.literal_eval(text), (page, statement.lineno, value)
+                    num_compared += 1
+    assert num_compared >= 8
+    assert np.all(namespace["found"].finite) and np.all(namespace["found"].error < 0.5)
