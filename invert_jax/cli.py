@@ -46,7 +46,6 @@ from invert_jax._util import arrays, command
 from invert_jax.types import Stage
 
 FLAGS = flags.FLAGS
-ALEXNET_SIZE = 227
 SHALLOW = ("hog", "hogb", "dsift")
 RECIPES = ("default", "mahendran_vedaldi", "laplacian_pyramid")
 NETWORKS = ij.networks.PRETRAINED
@@ -81,7 +80,7 @@ FLAG_TABLE: dict[str, tuple[Callable[..., Any], str]] = {
     "image": (flags.DEFINE_string, f"A file, or an example photograph: {', '.join(ij.images.EXAMPLES)}."),
     "size": (
         COUNT,
-        "Side of the resized photographs; if absent 227 for alexnet, else 160 in sweeps and tables, or none.",
+        "Side of the resized photographs; if absent the network's, else 160 in sweeps and tables, or none.",
     ),
     "initial_image": (flags.DEFINE_string, "A file to start from instead of noise."),
     "representation": (choice("alexnet", *SHALLOW), "What to invert; hogb is HOG with bilinear binning."),

@@ -56,6 +56,7 @@ def test_a_function_can_be_inverted(key):
     ("call", "noun", "error"),
     [
         (lambda: ij.from_function({"scale": 2.0}), "dict", TypeError),
+        (lambda: ij.from_function(scaled_mean, {"scale": "2"}), "['scale']", TypeError),
         (lambda: ij.from_function(scaled_mean, center=np.nan), "center", ValueError),
         (lambda: ij.from_function(scaled_mean, {"scale": 1.0})(IMAGE[..., 0]), "(6, 5)", ValueError),
         (lambda: ij.from_function(scaled_mean, {"scale": 1.0})(IMAGE[None]), "(1, 6, 5, 3)", ValueError),

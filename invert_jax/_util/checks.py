@@ -75,6 +75,14 @@ def require_finite(array, what: str) -> None:
             )
 
 
+def require_arrays(params) -> None:
+    """Raises TypeError unless all leaves of params are arrays or numbers."""
+    for path, leaf in jax.tree_util.tree_leaves_with_path(params):
+        if not (hasattr(leaf, "dtype") or isinstance(leaf, int | float)):
+            where = f" at {jax.tree_util.keystr(path)}" if path else ""
+            raise TypeError(f"The params hold {leaf!r}{where}, which is no array; give arrays only.")
+
+
 def require_positive(value, what: str) -> None:
     """Raises ValueError unless a concrete scalar is finite, in float32, and greater than zero."""
     if is_concrete(value) and not _real(value) > 0:

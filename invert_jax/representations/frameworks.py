@@ -16,6 +16,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from invert_jax._util import checks
+
 Run = tuple[Any, dict[str, Any]]
 # Keyword arguments that switch training off, by the name that a model's call gives them.
 _EVALUATION = {"train": False, "training": False, "is_training": False}
@@ -43,10 +45,7 @@ def adapt(model: Any, variables: Any, options: Mapping[str, Any]) -> tuple[Any, 
     if framework not in ("linen", "equinox") and variables is not None:
         raise TypeError(f"A {framework} model holds its own weights, but variables were given as well; leave them out.")
     adapter, params = _ADAPTERS[framework](model, variables, options)
-    for path, leaf in jax.tree_util.tree_leaves_with_path(params):
-        if not (hasattr(leaf, "dtype") and hasattr(leaf, "shape")):
-            where = jax.tree_util.keystr(path)
-            raise TypeError(f"The model's variables hold {leaf!r} at {where}, which is no array; give arrays only.")
+    checks.require_arrays(params)
     return adapter, params
 
 
@@ -107,14 +106,14 @@ class _Linen:
             raise ValueError(
                 f"The model changes its variables when it is called ({_first_line(error)}); ask for evaluation mode, "
                 "such as from_model(model, variables, train=False)."
-            ) from error
+            ) from None
         except errors.InvalidRngError as error:
             raise ValueError(
                 f"The model draws random numbers when it is called ({_first_line(error)}); ask for evaluation mode, "
                 "such as from_model(model, variables, train=False) or deterministic=True."
-            ) from error
+            ) from None
         except errors.FlaxError as error:
-            raise ValueError(f"The model cannot be called on an input {x.shape}: {_first_line(error)}") from error
+            raise ValueError(f"The model cannot be called on an input {x.shape}: {_first_line(error)}") from None
         found = {}
         for path, outputs in _nested(state.get("intermediates", {})):
             outputs = outputs if isinstance(outputs, tuple) else (outputs,)

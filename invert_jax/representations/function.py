@@ -27,7 +27,7 @@ def from_function(
       A `Representation`.
 
     Raises:
-      TypeError: `fn` is not callable.
+      TypeError: `fn` is not callable, or a leaf of `params` is no array.
       ValueError: `center` is not finite.
 
     Warns:
@@ -40,6 +40,7 @@ def from_function(
     """
     if not callable(fn):
         raise TypeError(f"from_function takes a function fn(params, image) -> features; got {type(fn).__name__}.")
+    checks.require_arrays(params)
     _warn_of_captured_models(fn)
     return Representation(fn, params, as_center(center))
 
