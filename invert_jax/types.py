@@ -40,7 +40,8 @@ class Representation:
     """A function of an image with its weights: what is inverted.
 
     Attributes:
-      apply: `apply(params, image [H, W, C]) -> features [F...]`; static, hashable by value.
+      apply: `apply(params, image [H, W, C]) -> features [F...]`; static, hashable by value. One with a true attribute
+        `any_range` takes images of any range.
       params: pytree of arrays that `apply` needs (leaves: new weights never retrace).
       center: the intensity, 0..255, about which images are regularized: a scalar, `[C]` or `[H, W, C]`.
     """
@@ -63,7 +64,8 @@ class Representation:
         """
         checks.require_image(image)
         checks.require_finite(image, "image")
-        checks.warn_of_range(image, "image")
+        if not getattr(self.apply, "any_range", False):
+            checks.warn_of_range(image, "image")
         return _apply(self, jax.numpy.asarray(image, "float32"))
 
     def feature_shape(self, image_shape: tuple[int, int, int]) -> Any:

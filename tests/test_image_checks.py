@@ -47,6 +47,7 @@ def test_it_is_announced_once():
 )
 def test_images_in_0_to_255_are_not_announced(image):
     ij.from_function(colors)(np.asarray(image, np.float32))
+    ij.hog()(ij.images.to_gray(PHOTOGRAPH) / 255)  # whose blocks are normalized
 
 
 @pytest.mark.parametrize("dtype", ["bool", "complex64", "datetime64[s]", "timedelta64[s]", "U3", "O"])

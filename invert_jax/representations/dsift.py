@@ -7,7 +7,7 @@ import numpy as np
 from flax import linen as nn
 
 from invert_jax._util import checks, safe_math
-from invert_jax.representations import gradient_histograms, models
+from invert_jax.representations import gradient_histograms
 from invert_jax.types import Features, Image, Representation
 
 VARIANTS = ("vlfeat", "released")
@@ -139,4 +139,6 @@ def dsift(*, bin_size: int = 5, step: int | None = None, variant: str = "vlfeat"
             f"step is {step}, but the released DSIFT network has a step of 3 bins, here {3 * bin_size} pixels; leave "
             "step out, or use variant='vlfeat'."
         )
-    return models.from_model(Dsift(int(bin_size), int(step), variant), {}, batched=False, center=128.0)
+    return Representation(
+        gradient_histograms.Histograms(Dsift(int(bin_size), int(step), variant)), {}, jnp.float32(128)
+    )

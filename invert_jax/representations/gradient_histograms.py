@@ -3,17 +3,34 @@
 Images are gray, `[H, W]`, with y down and x to the right; angles run from +x towards +y.
 """
 
+import dataclasses
 import functools
 import math
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from flax import linen as nn
 
 from invert_jax._util import safe_math
+from invert_jax.types import Features, Image, Params
 
 GATINGS = ("hard", "bilinear", "approximate")
 _EXACT = jax.lax.Precision.HIGHEST
+
+
+@dataclasses.dataclass(frozen=True)
+class Histograms:
+    """What `Representation.apply` is for a Flax module without weights; as blocks are normalized, any range will do."""
+
+    module: nn.Module
+    any_range = True
+
+    def __call__(self, params: Params, image: Image) -> Features:
+        """Returns the features of the module."""
+        features: Any = self.module.apply(params, image)
+        return features
 
 
 def differences(image: jax.Array) -> tuple[jax.Array, jax.Array]:

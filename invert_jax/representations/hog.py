@@ -6,7 +6,7 @@ import numpy as np
 from flax import linen as nn
 
 from invert_jax._util import checks, safe_math
-from invert_jax.representations import gradient_histograms, models
+from invert_jax.representations import gradient_histograms
 from invert_jax.types import Features, Image, Representation
 
 VARIANTS = ("vlfeat", "released")
@@ -114,4 +114,4 @@ def hog(
     checks.require_count(cell_size, "cell_size")
     checks.require_count(num_orientations, "num_orientations")
     module = Hog(int(cell_size), int(num_orientations), binning, variant)
-    return models.from_model(module, {}, batched=False, center=128.0)
+    return Representation(gradient_histograms.Histograms(module), {}, jnp.float32(128))

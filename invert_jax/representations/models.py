@@ -80,7 +80,8 @@ class _Apply:
                         "batch's; choose another layer, or give batched=False if the model takes one image."
                     )
                 leaf = leaf[0]
-            return leaf.astype(jnp.float32) if jnp.issubdtype(leaf.dtype, jnp.floating) else leaf
+            floating = jnp.issubdtype(leaf.dtype, jnp.floating)
+            return leaf.astype(jnp.promote_types(leaf.dtype, jnp.float32)) if floating else leaf
 
         return jax.tree_util.tree_map_with_path(of_image, output)
 

@@ -8,7 +8,7 @@ import numpy as np
 from flax import linen as nn
 
 from invert_jax._util import checks, safe_math
-from invert_jax.representations import gradient_histograms, models
+from invert_jax.representations import gradient_histograms
 from invert_jax.types import Features, Image, Representation
 
 _BINS, _ORIENTATIONS, _SHARPNESS, _CLAMP = 4, 8, 9, 0.2
@@ -125,4 +125,6 @@ def patch_sift(*, patch_size: int = 16, stride: int = 8, color: bool = False) ->
     """
     checks.require_count(patch_size, "patch_size")
     checks.require_count(stride, "stride")
-    return models.from_model(PatchSift(int(patch_size), int(stride), bool(color)), {}, batched=False, center=128.0)
+    return Representation(
+        gradient_histograms.Histograms(PatchSift(int(patch_size), int(stride), bool(color))), {}, jnp.float32(128)
+    )
