@@ -9,7 +9,6 @@ os.environ["KERAS_BACKEND"] = "jax"
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-import keras
 import numpy as np
 from flax import linen as nn
 from flax import nnx
@@ -222,6 +221,8 @@ def equinox_norm():
 
 
 def keras_sequential():
+    import keras  # takes seconds, and fast tests do not need it
+
     keras.utils.set_random_seed(0)
     layers = keras.layers
     model = keras.Sequential(
@@ -240,6 +241,8 @@ def keras_sequential():
 
 
 def keras_functional():
+    import keras
+
     keras.utils.set_random_seed(1)
     layers = keras.layers
     image = layers.Input(LARGE)

@@ -15,6 +15,7 @@ DOCS = pathlib.Path(__file__).resolve().parents[1] / "docs"
 BLOCK = re.compile(r"(?:<!-- needs: (\w+) -->\n)?^```python\n(.*?)^```", re.MULTILINE | re.DOTALL)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("page", ["your_own_network.md"])
 def test_examples_run_and_show_what_they_say(page):
     namespace, num_compared = {}, 0

@@ -56,6 +56,7 @@ def test_energy_and_error_are_those_of_the_parts(key):
     assert found.compactness > 0
 
 
+@pytest.mark.slow
 def test_sampling_and_inverting(key):
     options = {"image_shape": IMAGE.shape, "chunk_size": 2}
     found = ij.sample(key, JOINT, TARGET, RECIPE, num_restarts=3, **options)

@@ -18,7 +18,7 @@ import invert_jax as ij
 needs_torch = pytest.mark.skipif(
     importlib.util.find_spec("torchax") is None, reason="the extra `torch` (torch, torchax) is not installed"
 )
-NAMES = [pytest.param(name, marks=[needs_torch] if "torch" in name else []) for name in model_zoo.MODELS]
+NAMES = [pytest.param(name, marks=[needs_torch] * ("torch" in name)) for name in model_zoo.MODELS]
 
 
 @pytest.fixture(scope="module")
@@ -48,21 +48,22 @@ def close(actual, expected, tolerance=1e-6):
         np.testing.assert_allclose(a, b, rtol=0, atol=tolerance * np.abs(np.asarray(b)).max())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_features_are_the_models_own(zoo, name):
     entry = zoo(name)
     images = photographs(entry.image_shape)
     phi = ij.from_model(entry.model, *entry.arguments, **entry.options)
-    for image in images:
-        own = jax.tree.map(lambda leaf: np.asarray(leaf)[0], entry.call(image[None]))
-        close(phi.apply(phi.params, image), own)
-        close(phi(image), own, 1e-5)  # compiled as a whole, sums round otherwise
+    own = jax.tree.map(lambda leaf: np.asarray(leaf)[0], entry.call(images[:1]))
+    close(phi.apply(phi.params, images[0]), own)
+    close(phi(images[0]), own, 1e-5)  # compiled as a whole, sums round otherwise
     assert all(leaf.dtype == jnp.float32 for leaf in jax.tree.leaves(phi(images[0])))
     together = jax.tree.map(np.asarray, entry.call(images))
     close(jax.vmap(phi.apply, (None, 0))(phi.params, images), together, 1e-5)  # as do batches of other sizes
     assert all(hasattr(leaf, "dtype") for leaf in jax.tree.leaves(phi)) and len(repr(phi)) < 2000
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_any_layer_can_be_named_and_has_a_gradient(zoo, name):
     entry = zoo(name)
@@ -91,7 +92,7 @@ def test_sampling(zoo, key, name):
     assert ij.check(phi, entry.image_shape) == []
 
 
-# Values of inner layers, computed with the framework's own functions alone.
+@pytest.mark.slow  # values computed with the framework's own functions alone
 def test_inner_layers_of_linen_and_nnx(zoo):
     entry = zoo("linen group norm")
     image = photographs(entry.image_shape)[0]
@@ -105,6 +106,7 @@ def test_inner_layers_of_linen_and_nnx(zoo):
     close(ij.from_model(entry.model, layer="layers/0", preprocess="caffe")(x), expected)
 
 
+@pytest.mark.slow
 def test_inner_layers_of_equinox_and_keras(zoo):
     entry = zoo("equinox cnn")
     image = photographs(entry.image_shape)[0]
@@ -119,6 +121,7 @@ def test_inner_layers_of_equinox_and_keras(zoo):
     close(ij.from_model(entry.model, layer="conv")(image), expected)
 
 
+@pytest.mark.slow
 def test_several_layers_and_outputs_jointly(zoo):
     entry = zoo("linen vit")
     image = photographs(entry.image_shape)[0]
@@ -133,6 +136,7 @@ def test_several_layers_and_outputs_jointly(zoo):
     assert chosen.feature_shape(model_zoo.LARGE) == (5,)
 
 
+@pytest.mark.slow
 def test_the_users_model_is_left_as_it_was(zoo):
     model = zoo("nnx cnn").model
     before = jax.tree.map(jnp.copy, nnx.state(model, nnx.Param, nnx.BatchStat)[0])
@@ -313,6 +317,7 @@ def test_check_finds(noun):
     assert len(findings) == 1 and noun in findings[0]
 
 
+@pytest.mark.slow
 def test_check_finds_nothing_in_a_trained_layer_and_refuses_what_has_no_gradient():
     assert ij.check(ij.alexnet(layer="conv3"), (99, 99, 3)) == ij.check(ij.hog(), (32, 32, 1)) == []
     with refused("no gradient", TypeError):

