@@ -76,7 +76,7 @@ NARROW_WIDTHS = {"caffenet": NARROW, "bvlc_alexnet": NARROW, "torchvision": NARR
 SIZES = {"caffenet": (204, 240), "bvlc_alexnet": (240, 204), "torchvision": (224, 240), "vgg16": (70, 65)}
 
 
-@pytest.mark.parametrize("name", ["bvlc_alexnet", "torchvision", "vgg16", pytest.param("caffenet", marks=SLOW)])
+@pytest.mark.parametrize("name", [pytest.param(name, marks=[SLOW] * (name != "torchvision")) for name in SIZES])
 def test_every_layer_of_each_network_is_the_oracles_at_other_sizes(name):
     params = random_params(NARROW_WIDTHS[name], network=name)
     layer = "pool5" if name == "vgg16" else "fc8"  # at 70 pixels

@@ -145,6 +145,7 @@ def test_the_users_model_is_left_as_it_was(zoo):
     assert jax.tree.all(jax.tree.map(np.array_equal, before, nnx.state(model, nnx.Param, nnx.BatchStat)[0]))
 
 
+@pytest.mark.slow
 def test_updated_weights_count_without_tracing_anew():
     model, image, traces = nnx.Conv(3, 2, (3, 3), rngs=nnx.Rngs(0)), photographs((16, 16, 3))[0], []
 
@@ -164,6 +165,7 @@ def test_updated_weights_count_without_tracing_anew():
     assert len(traces) == 1
 
 
+@pytest.mark.slow
 def test_bound_linen_models_and_methods():
     class Two(nn.Module):
         def setup(self):
@@ -190,6 +192,7 @@ def test_linen_models_are_equal_by_value():
     assert make(4) != make(5) and make(4) != make(4, layer="a") and make(4) != make(4, preprocess="tf")
 
 
+@pytest.mark.slow
 def test_an_unbatched_model_and_low_precision():
     conv, image = nn.Conv(4, (3, 3), dtype=jnp.bfloat16), photographs((16, 16, 3))[0]
     variables = conv.init(model_zoo.KEY, image[None])
@@ -277,6 +280,7 @@ def test_mistakes(noun):
     assert type(caught.value) is error and len(str(caught.value)) < 500
 
 
+@pytest.mark.slow
 def test_the_cures_in_those_sentences_work():
     assert ij.from_model(*made(Draws()), noisy=False)(IMAGE).shape == IMAGE.shape
     assert ij.from_model(*made(Updates()), update=False)(IMAGE).shape == IMAGE.shape
