@@ -42,7 +42,8 @@ import rich.text
 from absl import flags
 
 import invert_jax as ij
-from invert_jax._util import arrays, command
+from invert_jax._util import arrays, checks, command
+from invert_jax.networks import sequential
 from invert_jax.types import Stage
 
 FLAGS = flags.FLAGS
@@ -78,21 +79,12 @@ SEED = functools.partial(flags.DEFINE_integer, lower_bound=0, upper_bound=2**31 
 
 FLAG_TABLE: dict[str, tuple[Callable[..., Any], str]] = {
     "image": (flags.DEFINE_string, f"A file, or an example photograph: {', '.join(ij.images.EXAMPLES)}."),
-    "size": (
-        COUNT,
-        "Side of the resized photographs; if absent the network's, else 160 in sweeps and tables, or none.",
-    ),
+    "size": (COUNT, "Side of the resized photographs; the network's if absent, else 160 in sweeps and tables."),
     "initial_image": (flags.DEFINE_string, "A file to start from instead of noise."),
     "representation": (choice("alexnet", *SHALLOW), "What to invert; hogb is HOG with bilinear binning."),
     "layer": (flags.DEFINE_string, "Layer of the network, such as conv4, or conv4_3 of vgg16."),
-    "weights": (
-        flags.DEFINE_string,
-        f"The network that `alexnet` stands for: {', '.join(NETWORKS)}, or a weight file.",
-    ),
-    "architecture": (
-        choice(*ij.networks.ARCHITECTURES),
-        "Of a weight file; what the file tells, or caffenet, if absent.",
-    ),
+    "weights": (flags.DEFINE_string, f"What `alexnet` stands for: {', '.join(NETWORKS)}, or a weight file."),
+    "architecture": (choice(*ij.networks.ARCHITECTURES), "Of a weight file; what it tells, or caffenet, if absent."),
     "model": (flags.DEFINE_string, "MODULE:FUNCTION that returns an ij.Representation, to invert instead."),
     "gray": (flags.DEFINE_bool, "Whether the photographs for --model are gray."),
     "precision": (choice("float32", "bfloat16"), "Arithmetic of alexnet between image and layer."),
@@ -159,11 +151,14 @@ def _layer(name):
         if value("architecture") is not None:
             raise ValueError(f"--architecture is for a weight file, and {network} has its own: drop it.")
         return ij.pretrained(network, **options)
-    file = _read_weights(network)
-    architecture = value("architecture") or file.architecture or "caffenet"
-    if architecture == "vgg16":
-        return ij.networks.vgg16(file.params, **options)
-    return ij.alexnet(file.params, architecture=architecture, **options)
+    architecture, params = _weight_file(network)
+    return sequential.tap(architecture, params, **options)
+
+
+def _weight_file(path):
+    """The architecture, by the flag or the file, and the params of a weight file."""
+    file = _read_weights(path)
+    return ij.networks.ARCHITECTURES[value("architecture") or file.architecture or "caffenet"], file.params
 
 
 def last_layer() -> str:
@@ -171,9 +166,7 @@ def last_layer() -> str:
     network = network_of("fc8")
     if network in NETWORKS:
         return (ij.networks.included_layers(network) or ("fc8",))[-1]
-    file = _read_weights(network)
-    architecture = value("architecture") or file.architecture or "caffenet"
-    return ij.networks.available_layers(ij.networks.ARCHITECTURES[architecture], file.params)[-1]
+    return ij.networks.available_layers(*_weight_file(network))[-1]
 
 
 def _model():
@@ -261,11 +254,12 @@ def restage(recipe: ij.Recipe) -> ij.Recipe:
     return dataclasses.replace(recipe, stages=tuple(stages))
 
 
-def make_mask(shape: tuple[int, ...]) -> Any:
+def make_mask(shape: Any) -> Any:
     """The boolean mask that `--mask` describes, for features of this shape; None is all neurons."""
     text = value("mask")
     if text is None:
         return None
+    checks.require_one_array(shape)
     kind, _, rest = text.partition(":")
     group, _, num_groups = rest.partition("/")
     if kind == "central" and rest.isdecimal():
@@ -317,9 +311,9 @@ def invert_photograph() -> int:
     size = FLAGS.size or (architecture.image_size if architecture else None)
     name, image = read_photograph(FLAGS.image, size=size, gray=gray)
     start = FLAGS.initial_image and read_photograph(FLAGS.initial_image, size=image.shape[:2], gray=gray)[1]
-    target = representation(image)
+    target, shape = representation(image), representation.feature_shape(image.shape)
     recipe, options = make_recipe(FLAGS.recipe, representation), {"image_shape": image.shape}
-    options |= {"mask": make_mask(target.shape)}
+    options |= {"mask": make_mask(shape)}
     ij.inversion.make_problem(representation, target, recipe, **options)  # a mistake ends before a folder is made
     if start is not None and FLAGS.num_restarts > 1:
         raise ValueError("--initial_image starts every restart alike; give --num_restarts=1 with it.")
@@ -328,7 +322,7 @@ def invert_photograph() -> int:
     title = ", ".join(about.values())
     command.say(
         f"{title}, {image.shape[0]} x {image.shape[1]}: {FLAGS.num_restarts} restarts from features "
-        f"{tuple(target.shape)}, {recipe.num_steps} steps at most"
+        f"{shape}, {recipe.num_steps} steps at most"
     )
 
     inputs = representation, target, recipe

@@ -92,8 +92,9 @@ def energy(problem: Problem, target: Features, z: Any, stage: jax.Array, key: ja
         priors[prior.name] += stage_weight * prior.weight * prior.function(x)
     # The loss is relative to its target, so the residual, which has the features' unit, is divided likewise.
     residual = recipe.lambda_compactness * recipe.parameterization.residual(z, stage)
-    relative = lambda _, part, mask: residual / losses.target_norm(part, mask)  # noqa: E731
-    compactness = losses.mean_over_leaves(relative, target, target, problem.mask)
+    compactness = losses.mean_over_leaves(
+        lambda _, part, mask: residual / losses.target_norm(part, mask), target, target, problem.mask
+    )
     total = loss + priors["alpha_norm"] + priors["tv"] + priors["other"] + compactness
     return jax.tree.map(jnp.float32, Energy(total, loss, compactness=compactness, **priors))
 

@@ -63,6 +63,7 @@ class Representation:
           UserWarning: a photograph in 0..1 or -1..1.
         """
         checks.require_image(image)
+        checks.refuse_channels_first(jax.numpy.shape(image))
         checks.require_finite(image, "image")
         if not getattr(self.apply, "any_range", False):
             checks.warn_of_range(image, "image")

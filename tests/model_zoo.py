@@ -1,5 +1,6 @@
 """Small models of every framework, as their users write them, with random weights."""
 
+import copy
 import functools
 import os
 from typing import NamedTuple
@@ -41,7 +42,6 @@ def perturbed(variables):
 
 class LinenBlock(nn.Module):
     width: int
-    train: bool | None = None
 
     @nn.compact
     def __call__(self, x, train):
@@ -96,7 +96,10 @@ class LinenCNN(nn.Module):
 
 def linen(module, image_shape, layer, preprocess=None, scale=lambda x: x, **call):
     variables = perturbed(module.init(KEY, jnp.zeros((1, *image_shape)), **call))
-    own = lambda images: module.apply(variables, scale(images), **call)  # noqa: E731
+
+    def own(images):
+        return module.apply(variables, scale(images), **call)
+
     return Entry(module, (variables,), {"preprocess": preprocess}, layer, image_shape, own)
 
 
@@ -149,13 +152,14 @@ class NNXTrainFlag(nnx.Module):
 
 
 def nnx_model(model, image_shape, layer, preprocess=None, scale=lambda x: x, **call):
-    graph, state = nnx.split(model, nnx.Param, nnx.BatchStat, ...)[0], None
-    _, params, statistics, rest = nnx.split(model, nnx.Param, nnx.BatchStat, ...)
-    del graph, state, rest
+    _, params, statistics, _ = nnx.split(model, nnx.Param, nnx.BatchStat, ...)
     nnx.update(model, perturbed(params), perturbed(statistics))
     evaluated = nnx.clone(model)
     evaluated.eval()
-    own = lambda images: evaluated(scale(images), **call)  # noqa: E731
+
+    def own(images):
+        return evaluated(scale(images), **call)
+
     return Entry(model, (), {"preprocess": preprocess}, layer, image_shape, own)
 
 
@@ -204,7 +208,10 @@ class EquinoxNorm(eqx.Module):
 def equinox_cnn():
     model = EquinoxCNN(KEY)
     evaluated = eqx.nn.inference_mode(model)
-    own = lambda images: jax.vmap(evaluated)((images / 255).transpose(0, 3, 1, 2))  # noqa: E731
+
+    def own(images):
+        return jax.vmap(evaluated)((images / 255).transpose(0, 3, 1, 2))
+
     return Entry(model, (), {"preprocess": lambda x: x / 255}, "layers/4", GRAY, own)
 
 
@@ -213,7 +220,10 @@ def equinox_norm():
     train = jax.vmap(model, in_axes=(0, None), out_axes=(0, None), axis_name="batch")
     state = train(jax.random.normal(KEY, (4, 3, 32, 32)), state)[1]
     evaluated = eqx.nn.inference_mode(model)
-    own = lambda images: jax.vmap(lambda x: evaluated(x, state)[0])(images.transpose(0, 3, 1, 2))  # noqa: E731
+
+    def own(images):
+        return jax.vmap(lambda x: evaluated(x, state)[0])(images.transpose(0, 3, 1, 2))
+
     return Entry(model, (state,), {}, "norm", COLOR, own)
 
 
@@ -287,7 +297,7 @@ def torch_resnet():
         torch.nn.Linear(128, 10),
     )
     model(torch.rand(4, 3, 32, 32))  # moves the averages of batch norm
-    evaluated = __import__("copy").deepcopy(model).eval()
+    evaluated = copy.deepcopy(model).eval()
 
     def own(images):
         with torch.no_grad():

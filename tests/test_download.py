@@ -62,7 +62,7 @@ def server():
 
 def published(server, **changes):
     url = f"http://127.0.0.1:{server.server_port}/weights/net.onnx"
-    file = download.Download(url, hashlib.sha256(DATA).hexdigest(), len(DATA), "caffenet", "public domain")
+    file = download.Download(url, hashlib.sha256(DATA).hexdigest(), len(DATA), "public domain")
     return file._replace(**changes)
 
 
@@ -128,7 +128,7 @@ def test_no_server_names_the_file_its_hash_and_where_to_put_it(tmp_path):
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
         port = unused.getsockname()[1]
-    file = download.Download(f"http://127.0.0.1:{port}/net.onnx", "0" * 64, 5, "caffenet", "public domain")
+    file = download.Download(f"http://127.0.0.1:{port}/net.onnx", "0" * 64, 5, "public domain")
     for noun in (file.url, file.sha256, str(tmp_path / "net.onnx")):
         with refused(noun, OSError):
             download.fetch(file, folder=tmp_path)

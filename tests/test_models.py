@@ -187,7 +187,10 @@ def test_bound_linen_models_and_methods():
 
 def test_linen_models_are_equal_by_value():
     variables = nn.Conv(4, (3, 3)).init(model_zoo.KEY, IMAGE[None])
-    make = lambda width, **options: ij.from_model(nn.Conv(width, (3, 3)), variables, **options).apply  # noqa: E731
+
+    def make(width, **options):
+        return ij.from_model(nn.Conv(width, (3, 3)), variables, **options).apply
+
     assert make(4) == make(4) and hash(make(4)) == hash(make(4))
     assert make(4) != make(5) and make(4) != make(4, layer="a") and make(4) != make(4, preprocess="tf")
 

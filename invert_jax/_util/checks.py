@@ -27,11 +27,8 @@ def require_image(image, *, channels: int | None = None, min_side: int = 1, what
         if len(shape) == 4:
             hint = "give image[0]" if shape[0] == 1 else "give one image of the batch at a time"
         raise ValueError(f"The {what} takes one image [H, W, C]; got shape {shape}{hint and f' ({hint})'}.")
-    wanted = _CHANNELS if channels is None else (channels,)
-    if shape[0] in wanted and shape[2] not in _CHANNELS:
-        raise ValueError(
-            f"The {what} takes an image [H, W, C]; got shape {shape}, channels first: give image.transpose(1, 2, 0)."
-        )
+    if channels is not None and shape[0] == channels and shape[2] not in _CHANNELS:
+        refuse_channels_first(shape, what)
     if channels is not None and shape[2] != channels:
         hint = "load_image(path, gray=True)" if channels == 1 else "load_image(path), which returns three"
         hint = "image[..., :3]" if (shape[2], channels) == (4, 3) else hint
@@ -40,6 +37,14 @@ def require_image(image, *, channels: int | None = None, min_side: int = 1, what
         raise ValueError(
             f"The {what} needs an image of at least {min_side} x {min_side} pixels; "
             f"got {shape[0]} x {shape[1]}: give a larger image."
+        )
+
+
+def refuse_channels_first(shape: tuple[int, ...], what: str = "representation") -> None:
+    """Raises ValueError for the shape of a photograph `[C, H, W]`."""
+    if len(shape) == 3 and shape[0] in _CHANNELS and min(shape[1:]) > max(_CHANNELS):
+        raise ValueError(
+            f"The {what} takes an image [H, W, C]; got shape {shape}, channels first: give image.transpose(1, 2, 0)."
         )
 
 

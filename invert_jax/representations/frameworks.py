@@ -1,7 +1,8 @@
 """How models of each framework are called: in evaluation mode, with their weights as arguments, at any layer.
 
 An adapter is static and equal by value where the framework allows. `run(params, x, layers)` calls the model on its
-input `x` and returns its output and `{name: output}` of the layers asked for, None being all of them.
+input `x` and returns its output and `{name: output}` of the layers asked for, None being all of them. `batched` and
+`channels_first` are the framework's conventions; None is whichever order of axes the model runs on.
 """
 
 import contextlib
@@ -93,6 +94,7 @@ class _Linen:
     options: tuple
 
     batched = True
+    channels_first = False
 
     def run(self, params: Any, x: jax.Array, layers: tuple[str, ...] | None) -> Run:
         module, options = self.module.value, _thawed(self.options)
@@ -117,9 +119,7 @@ class _Linen:
         found = {}
         for path, outputs in _nested(state.get("intermediates", {})):
             outputs = outputs if isinstance(outputs, tuple) else (outputs,)
-            name = "/".join(part for part in path if part != "__call__")
-            for i, value in enumerate(outputs):
-                found[name if len(outputs) == 1 else f"{name}:{i}"] = value
+            found |= _calls("/".join(part for part in path if part != "__call__"), outputs)
         found.pop("", None)  # the model's own output
         return output, found
 
@@ -148,6 +148,11 @@ def _nested(tree, path=()):
             yield (*path, str(name)), value
 
 
+def _calls(name, outputs):
+    """The outputs of a module's calls by name, with a number if there are several."""
+    return {name if len(outputs) == 1 else f"{name}:{i}": value for i, value in enumerate(outputs)}
+
+
 def _first_line(error):
     return str(error).splitlines()[0]
 
@@ -161,6 +166,7 @@ class _NNX:
     options: tuple
 
     batched = True
+    channels_first = False
 
     def run(self, params: Any, x: jax.Array, layers: tuple[str, ...] | None) -> Run:
         from flax import nnx
@@ -173,9 +179,7 @@ class _NNX:
         found = {}
         for path, outputs in _nested(nnx.to_pure_dict(state)):
             if path[-1] == "__call__" and len(path) > 1:
-                for i, value in enumerate(outputs):
-                    name = "/".join(path[:-1])
-                    found[name if len(outputs) == 1 else f"{name}:{i}"] = value
+                found |= _calls("/".join(path[:-1]), outputs)
         return output, found
 
 
@@ -215,13 +219,14 @@ class _Equinox:
     options: tuple
 
     batched = False
+    channels_first = None
 
     def run(self, params: Any, x: jax.Array, layers: tuple[str, ...] | None) -> Run:
         import equinox as eqx
 
         model, state = params if self.stateful else (params, None)
         model, found = eqx.combine(model, self.static.value), {}
-        for name, where in {} if layers == () else _submodules(model):
+        for name, where in [] if layers == () else _submodules(model):
             if layers is None or name in layers:
                 model = eqx.tree_at(where, model, replace_fn=functools.partial(_Recorder, name, found, self.stateful))
         output = model(x, *([state] if self.stateful else []), **_thawed(self.options))
@@ -311,6 +316,7 @@ class _Keras:
     options: tuple
 
     batched = True
+    channels_first = False
 
     def run(self, params: Any, x: jax.Array, layers: tuple[str, ...] | None) -> Run:
         import keras
@@ -365,6 +371,7 @@ class _Torch:
     options: tuple
 
     batched = True
+    channels_first = True
 
     def __hash__(self) -> int:
         return hash((id(self.original), self.options))

@@ -14,6 +14,7 @@ from invert_jax.representations import frameworks
 from invert_jax.representations.function import as_center
 from invert_jax.types import Image, Params, Representation
 
+_CHANNELS = (1, 3, 4)
 _PREPROCESSING = ("imagenet", "caffe", "tf", "none")
 
 
@@ -43,26 +44,19 @@ class _Apply:
     def run(self, params, image, names):
         """The model's output, and those of layers, None being all."""
         x = jnp.asarray(self.preprocess(image))
-        x = self._arranged(params, x)
+        if x.ndim == 3 and self.adapter.channels_first is not False:
+            x = self._with_channels_first(params, x)
         return self.adapter.run(params, x[None] if self.batched else x, names)
 
-    def _arranged(self, params, x):
-        """The input with its channels where the framework has them: PyTorch's first, Equinox's where the model runs."""
-        if x.ndim != 3:
-            return x
-        framework = type(self.adapter).__name__
-        channels_last = x.shape[2] in (1, 3, 4) and x.shape[0] not in (1, 3, 4)
-        if framework == "_Torch" and channels_last:
+    def _with_channels_first(self, params, x):
+        """`[C, H, W]` where the framework has it so, unless it is already, or where the model runs on no other."""
+        if self.adapter.channels_first:
+            is_last = x.shape[2] in _CHANNELS and x.shape[0] not in _CHANNELS
+            return x.transpose(2, 0, 1) if is_last else x
+        try:
+            jax.eval_shape(lambda x: self.adapter.run(params, x[None] if self.batched else x, ())[0], x)
+        except Exception:  # whatever a model raises on an input of another shape
             return x.transpose(2, 0, 1)
-        if framework == "_Equinox":
-            for candidate in (x, x.transpose(2, 0, 1)):
-                try:
-                    jax.eval_shape(lambda x: self.adapter.run(params, x[None] if self.batched else x, ())[0], candidate)
-                except Exception as error:  # whatever a model raises on an input of another shape
-                    failure = error
-                else:
-                    return candidate
-            raise failure
         return x
 
     def features(self, output, what):
@@ -152,7 +146,7 @@ def from_model(
     adapter, params = frameworks.adapt(model, variables, options)
     apply = _Apply(adapter, layer, function, adapter.batched if batched is None else batched)
     center = preprocessing.center_of(function) if center is None else center
-    # A gray image has one channel, and gray levels of a color center are alike in a scalar only.
+    # Three equal levels become a scalar, which is a center of gray images as well.
     center = center[0] if getattr(center, "ndim", 0) == 1 and len(set(center.tolist())) == 1 else center
     return Representation(apply, params, as_center(center))
 

@@ -4,7 +4,6 @@ The standard library does all of it: the packages that cache downloads do not re
 """
 
 import functools
-import hashlib
 import http.client
 import os
 import pathlib
@@ -15,7 +14,7 @@ from typing import NamedTuple
 
 from invert_jax._util import checks, locks
 from invert_jax.types import Params
-from invert_jax.weights import files
+from invert_jax.weights import files, registry
 
 _BLOCK = 1 << 20  # bytes
 _ATTEMPTS = 5
@@ -29,14 +28,12 @@ class Download(NamedTuple):
       url: where it is.
       sha256: its hash.
       size: bytes.
-      architecture: a name of `networks.ARCHITECTURES`.
       license: what its publisher says.
     """
 
     url: str
     sha256: str
     size: int
-    architecture: str
     license: str
 
     @property
@@ -52,28 +49,24 @@ DOWNLOADS = {
         f"{_ZOO}/caffenet/model/caffenet-12.onnx",
         "ea563e5c47d1f58e1717cf1a2d8bf288b8adc07af0ad228b622096cd243aeecb",
         243_863_798,
-        "caffenet",
         _ZOO_LICENSE,
     ),
     "caffenet_int8": Download(
         f"{_ZOO}/caffenet/model/caffenet-12-qdq.onnx",
         "ff1170e8123aa7b8d652bc43a9e9864ee6ba050653470f34dada9b6ad0731b40",
         61_009_797,
-        "caffenet",
         _ZOO_LICENSE,
     ),
     "bvlc_alexnet": Download(
         f"{_ZOO}/alexnet/model/bvlcalexnet-12.onnx",
         "6b0da9510f27f234ee96a85dc3809dd210150fdefad87f6850f9788513216945",
         243_863_787,
-        "bvlc_alexnet",
         _ZOO_LICENSE,
     ),
     "alexnet": Download(
         "https://download.pytorch.org/models/alexnet-owt-7be5be79.pth",
         "7be5be791159472b1fbf3c69796f7cb30dca7ad8466c2df70058c37116cdee02",
         244_408_911,
-        "torchvision",
         "BSD-3-Clause (torchvision)",
     ),
 }
@@ -125,7 +118,7 @@ def fetch(file: Download, *, folder: pathlib.Path | None = None, timeout: float 
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with locks.locked(folder / f".{file.file_name}.lock", wait=True):  # one process downloads, others wait for it
-            if not (path.is_file() and _sha256(path) == file.sha256):
+            if not (path.is_file() and registry.digest_of(path) == file.sha256):
                 _say(f"Downloading {file.url} ({file.size / 1e6:.0f} MB, {file.license}) to {folder}")
                 _complete(file, partial, timeout)
                 _check(file, partial)
@@ -185,18 +178,13 @@ def _append(file, partial, have, timeout):
 
 
 def _check(file, partial):
-    digest = _sha256(partial)
+    digest = registry.digest_of(partial)
     if digest != file.sha256:
         partial.unlink()
         raise ValueError(
             f"{file.url} has SHA-256 {digest}, but {file.sha256} was published; the download was deleted: try again, "
             "or look for the file elsewhere."
         )
-
-
-def _sha256(path):
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _show(file, size):

@@ -83,7 +83,12 @@ def verify(path: str | os.PathLike, sha256: str | None = None) -> None:
             raise ValueError(f"sha256 is {sha256!r}, but must be 64 hexadecimal digits; copy all of it.")
     if not path.is_file():
         raise FileNotFoundError(f"The file {path} does not exist; give the path of the file to verify.")
-    with open(path, "rb") as file:
-        digest = hashlib.file_digest(file, algorithm).hexdigest()
+    digest = digest_of(path, algorithm=algorithm)
     if digest != expected:
         raise ValueError(f"{path} has {algorithm} {digest}; expected {expected}: download the file again.")
+
+
+def digest_of(path: str | os.PathLike, *, algorithm: str = "sha256") -> str:
+    """The hash of a file, in hexadecimal digits."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, algorithm).hexdigest()

@@ -114,6 +114,9 @@ def corner(params, image):
 def make():
     return ij.from_function(corner, jnp.float32(2), center=120)
 
+def several():
+    return ij.from_function(lambda params, image: {"a": image[:8], "b": image.mean((0, 1))})
+
 constant = 3
 def wrong():
     return corner
@@ -128,6 +131,7 @@ def test_a_model_of_ones_own(tmp_path, monkeypatch):
     results = run(tmp_path / "out", "--model=my_network:make", *SHORT)
     assert results["representation"] == "my_network:make" and results["class_ranks"] is None
     run(tmp_path / "gray", "--model=my_network:make", "--gray", *SHORT)
+    run(tmp_path / "several", "--model=my_network:several", *SHORT)
     with np.load(tmp_path / "gray" / "preimages.npz") as arrays:
         assert arrays["images"].shape == (1, 48, 48, 1)
     run_sweep = ("--model=my_network:make", "--num_images=2", "--num_restarts=1", "--size=32")
@@ -137,6 +141,7 @@ def test_a_model_of_ones_own(tmp_path, monkeypatch):
         ("--model=nowhere_at_all:make", "neither installed"),
         ("--model=my_network:constant", "no such function"),
         ("--model=my_network:wrong", "ij.Representation"),
+        ("--model=my_network:several --mask=central:2", "choose one layer"),
         ("--model=my_network:make --layer=conv1", "drop it"),
         ("--model=my_network:make --representation=hog", "give one"),
         ("--gray", "--model"),
