@@ -28,6 +28,7 @@ from invert_jax import (
     regularizers,
     sampling,
     sweeps,
+    transforms,
     viz,
     weights,
 )
@@ -88,6 +89,7 @@ __all__ = [
     "save_image",
     "save_params",
     "sweeps",
+    "transforms",
     "viz",
     "weights",
 ]

@@ -9,8 +9,7 @@
 
 The network is that of --weights, the name of one or a weight file. Without it, it is torchvision's AlexNet if the extra
 `pretrained` is installed and has the layer, else the small bundled one. Nothing is downloaded but what --weights names.
-The recipe is `recipes.default(representation)`: for a layer of alexnet eq. 7 of Singh & Namboodiri 2015 on a Laplacian
-pyramid, else eq. 3 of Mahendran & Vedaldi 2015 on the pixels. Writes into --workdir:
+The recipe is `recipes.default(representation)`, unless --recipe names one of the papers'. Writes into --workdir:
 
     preimages.npz     images [R, H, W, C], errors, finite, evaluations [R], energy_total, energy_loss, ... [R, T]
     results.json      errors, settings, versions, device
@@ -61,7 +60,7 @@ _FLAG_OWNERS = {
     **dict.fromkeys(("cell_size", "num_orientations"), ("hog", "hogb")),
     "binning": ("hog",),
     **dict.fromkeys(("bin_size", "step"), ("dsift",)),
-    "variant": SHALLOW,
+    **dict.fromkeys(("variant", "gradient"), SHALLOW),
 }
 
 
@@ -94,7 +93,8 @@ FLAG_TABLE: dict[str, tuple[Callable[..., Any], str]] = {
     "bin_size": (COUNT, "Spatial bin of dsift, pixels."),
     "step": (COUNT, "Pixels between dsift descriptors; the variant's own if absent."),
     "variant": (choice("vlfeat", "released"), "VLFeat's hog, hogb and dsift, or those of Mahendran & Vedaldi's code."),
-    "recipe": (choice(*RECIPES), "How to invert; default is laplacian_pyramid for alexnet, else mahendran_vedaldi."),
+    "gradient": (choice("exact", "straight_through"), "Derivative of hog, hogb and dsift where they are not smooth."),
+    "recipe": (choice(*RECIPES), "How to invert: ij.recipes.default, or as in one of the papers."),
     "stages": (flags.DEFINE_list, "Descent, as 4e-3x100,4e-4x200; with a pyramid the first is each coarse stage."),
     "loss": (choice(*LOSSES), "What compares features with the photograph's; see ij.losses. The recipe's if absent."),
     "lambda_tv": (WEIGHT, "Weight of TV^beta in eq. 3; the recipe's own if absent."),
@@ -123,7 +123,7 @@ def define_flags() -> None:
     absent = "image size initial_image weights architecture model step stages loss lambda_tv lambda_alpha beta sigma"
     absent += " mask chunk_size"
     words = {"representation": "alexnet", "layer": "conv4", "precision": "float32", "binning": "hard"}
-    words |= {"variant": "vlfeat", "recipe": "default"}
+    words |= {"variant": "vlfeat", "gradient": "exact", "recipe": "default"}
     counts = {"cell_size": 8, "num_orientations": 9, "bin_size": 5, "num_restarts": 4, "seed": 0}
     define("invert_image", **dict.fromkeys(absent.split()), **words, **counts, gray=False, compilation_cache=None)
 
@@ -196,15 +196,15 @@ def make_representation(name: str, *, variant: str | None = None) -> ij.Represen
     """A layer of the network of `--weights`, "hog", "hogb" or "dsift" by the flags or `variant`, or `--model`."""
     if name == "model":
         return _model()
-    variant = str(variant or value("variant", "vlfeat"))
+    options = {"variant": variant or value("variant", "vlfeat"), "gradient": value("gradient", "exact")}
     if name == "dsift":
-        return ij.dsift(bin_size=value("bin_size", 5), step=value("step"), variant=variant)
+        return ij.dsift(bin_size=value("bin_size", 5), step=value("step"), **options)
     if name in SHALLOW:
         return ij.hog(
             cell_size=value("cell_size", 8),
             num_orientations=value("num_orientations", 9),
             binning="bilinear" if name == "hogb" else value("binning", "hard"),
-            variant=variant,
+            **options,
         )
     return _layer(name)
 
@@ -403,18 +403,20 @@ def _chunks(bar, frames, representation, target, recipe, **options) -> Iterator[
 def _write_numbers(workdir, about, found, image):
     """Writes the arrays and results.json of the restarts so far; returns the numbers."""
     energies = {f"energy_{term}": values for term, values in found.energy._asdict().items()}
-    scalars = {"errors": found.error, "finite": found.finite, "evaluations": found.evaluations}
+    errors = np.full(len(found.finite), np.nan) if found.error is None else found.error
+    scalars = {"errors": errors, "finite": found.finite, "evaluations": found.evaluations}
     arrays.write_arrays(workdir / "preimages.npz", {"images": found.image, **scalars, **energies}, compressed=True)
-    finite = found.error[found.finite]
+    finite = errors[found.finite & np.isfinite(errors)]
     clipped = np.clip(found.image, 0, 255)
     numbers = {
         **about,
         **scalars,
-        "complete": len(found.error) == FLAGS.num_restarts,
+        "complete": len(errors) == FLAGS.num_restarts,
         "mean_error": finite.mean() if finite.size else None,
         "final_energies": {term: values[:, -1] for term, values in found.energy._asdict().items()},
         "psnr": [ij.metrics.psnr(restart, image) for restart in clipped] if image.shape[2] == 3 else None,
         "diverged": int(np.sum(~found.finite)),
+        "failed_at": found.failed_at,
         "seconds": round(time.monotonic() - _START, 1),
     }
     command.write_results(workdir, numbers)
@@ -424,10 +426,9 @@ def _write_numbers(workdir, about, found, image):
 def _conclude(workdir, numbers):
     diverged, count = numbers["diverged"], len(numbers["errors"])
     command.say(f"{numbers['seconds']:.0f} s; pictures, preimages.npz and results.json are in {workdir}")
-    if diverged:
-        advice = "lower the first rate of --stages, or --lambda_tv"
-        style = "yellow" if diverged < count else "red"
-        command.say(f"{diverged} of {count} restarts diverged and are not finite; {advice}.", style=style)
+    sentence = checks.divergence(numbers["finite"], numbers["failed_at"], default="--recipe=default")
+    if sentence:
+        command.say(sentence, style="yellow" if diverged < count else "red")
     return int(diverged == count)
 
 
@@ -457,7 +458,8 @@ def _draw(workdir, title, image, found, frames):
     note = " (restarts stretched to full contrast)" if stretched else ""
 
     def montage():
-        labels = ["photograph", *(f"restart {r}: error {100 * e:.1f} %" for r, e in enumerate(found.error))]
+        errors = [""] * len(found.image) if found.error is None else [f": error {100 * e:.1f} %" for e in found.error]
+        labels = ["photograph", *(f"restart {r}{error}" for r, error in enumerate(errors))]
         modes = ["clip", *["stretch" if stretched else "clip"] * len(found.image)]
         heading = f"{title}: the same features, other images{note}"
         return ij.viz.montage([image, *found.image], labels=labels, title=heading, mode=modes)
@@ -495,6 +497,6 @@ def _table(numbers, title):
     decibels = absent if numbers["psnr"] is None else [f"{value:.1f}" for value in numbers["psnr"]]
     for r, (error, finite) in enumerate(zip(numbers["errors"], numbers["finite"], strict=True)):
         terms = (f"{energies[r]:.4f}" for energies in final)
-        cells = (f"{100 * error:.1f}", *terms, decibels[r], str(ranks[r]))
+        cells = (f"{100 * error:.1f}" if np.isfinite(error) else "-", *terms, decibels[r], str(ranks[r]))
         table.add_row(str(r), *(cells if finite else ("not finite", *["-"] * 5)))
     return table

@@ -11,10 +11,9 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import optax
 
 from invert_jax import losses, recipes, regularizers
-from invert_jax._util import checks
+from invert_jax._util import checks, optax_support
 from invert_jax._util.reprs import short_repr
 from invert_jax.types import Energy, Features, Preimage, Recipe, Representation, check_recipe
 
@@ -39,6 +38,7 @@ class State(NamedTuple):
     z: Any  # the variable, as the recipe's parameterization has it
     optimizer_state: Any
     step: jax.Array  # gradient steps made
+    evaluations: jax.Array  # evaluations of the energy: the steps, and what line searches took beside them
     energy: Energy  # of [T]; row t is from before step t + 1
     stage: jax.Array  # index of the stage; the number of stages once the descent has terminated
     stage_start: jax.Array  # the step at which the stage started
@@ -63,8 +63,14 @@ def make_problem(
     image_shape = checks.require_image_shape(image_shape)
     recipe = recipes.default(representation) if recipe is None else recipe
     check_recipe(recipe)
-    target = checks.require_target(target, representation.abstract_features(image_shape), image_shape)
-    mask = None if mask is None else checks.require_masks(mask, target)
+    features = representation.abstract_features(image_shape)
+    if target is None and not losses.is_distance(recipe.loss):
+        target = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape), features)
+    target = checks.require_target(target, features, image_shape)
+    mask = None if mask is None else checks.require_masks(mask, target, distance=losses.is_distance(recipe.loss))
+    checks.require_weights(recipe.feature_weights, features)
+    start = jax.eval_shape(lambda: recipe.parameterization.init(jax.random.key(0), image_shape))
+    optax_support.require_descent(recipe.optimizer, start)
     center = checks.require_center(representation.center, image_shape)
     sigma = regularizers.default_sigma(image_shape) if recipe.sigma is None else recipe.sigma
     priors = tuple(prior.with_balanced_weight(sigma) for prior in recipe.priors)
@@ -85,7 +91,8 @@ def energy(problem: Problem, target: Features, z: Any, stage: jax.Array, key: ja
     x = (image - problem.center) / recipe.sigma
     if recipe.transform is not None and key is not None:
         image = recipe.transform(key, image)
-    loss = losses.mean_over_leaves(recipe.loss, phi.apply(phi.params, image), target, problem.mask)
+    features, weights = _features(phi, image), recipe.feature_weights
+    loss = losses.mean_over_leaves(recipe.loss, features, target, problem.mask, weights=weights)
     stage_weight = jnp.stack([s.prior_weight for s in recipe.stages])[stage]
     priors: Any = {"alpha_norm": 0.0, "tv": 0.0, "other": 0.0}
     for prior in recipe.priors:
@@ -107,11 +114,17 @@ def init(key: jax.Array, problem: Problem, target: Features, *, initial_image: j
     else:
         z = recipe.parameterization.encode(jnp.asarray(initial_image, jnp.float32), problem.center, recipe.sigma)
     trace = Energy(*[jnp.zeros(recipe.num_steps, jnp.float32)] * len(Energy._fields))
-    return State(target, z, _optimizer(recipe, zero).init(z), zero, trace, zero, zero, key)
+    optimizer_state = optax_support.init(recipe.optimizer, _rate(recipe, zero), z)
+    return State(target, z, optimizer_state, zero, zero, trace, zero, zero, key)
 
 
-def _optimizer(recipe, stage):
-    return optax.with_extra_args_support(recipe.optimizer(jnp.stack([s.rate for s in recipe.stages])[stage]))
+def _features(phi, image):
+    """In float32, whatever the representation computes in."""
+    return jax.tree.map(jnp.float32, phi.apply(phi.params, image))
+
+
+def _rate(recipe, stage):
+    return jnp.stack([s.rate for s in recipe.stages])[stage]
 
 
 def step(problem: Problem, state: State) -> State:
@@ -131,19 +144,19 @@ def step(problem: Problem, state: State) -> State:
         return terms.total, terms
 
     (value, terms), gradient = jax.value_and_grad(total, has_aux=True)(state.z)
-    # Line searches of optax need the value and its function; other optimizers ignore them.
-    updates, optimizer_state = _optimizer(recipe, stage).update(
-        gradient, state.optimizer_state, state.z, value=value, grad=gradient, value_fn=lambda z: total(z)[0]
+    z, optimizer_state = optax_support.update(
+        recipe.optimizer, _rate(recipe, stage), state.z, state.optimizer_state, gradient, value, lambda z: total(z)[0]
     )
     new = state._replace(
-        z=optax.apply_updates(state.z, updates),
+        z=z,
         optimizer_state=optimizer_state,
         step=state.step + 1,
+        evaluations=state.evaluations + 1 + optax_support.num_extra_evaluations(optimizer_state),
         energy=jax.tree.map(lambda trace, term: trace.at[state.step].set(term), state.energy, terms),
     )
     stage_over, diverged = _stage_is_over(recipe, stage, new, value)
     new = new._replace(
-        stage=jnp.where(diverged, num_stages, state.stage + stage_over),
+        stage=jnp.where(diverged, num_stages, state.stage + jnp.int32(stage_over)),
         stage_start=jnp.where(stage_over, new.step, state.stage_start),
     )
     # The one place where a descent is frozen: whatever was computed above counts only while it runs. So padding of a
@@ -155,7 +168,7 @@ def step(problem: Problem, state: State) -> State:
 def _stage_is_over(recipe, stage, state, value):
     """Whether the stage ends with the step just made, and whether the descent diverged."""
     steps_made, window = state.step - state.stage_start, 2 * recipe.patience
-    stage_over = steps_made >= jnp.asarray([s.num_steps for s in recipe.stages])[stage]
+    stage_over = steps_made >= jnp.asarray([s.num_steps for s in recipe.stages], jnp.int32)[stage]
     if recipe.tolerance is None:
         return stage_over, jnp.zeros((), bool)
     if window <= recipe.num_steps:
@@ -179,21 +192,22 @@ def current_image(problem: Problem, state: State) -> jax.Array:
     """The image that a descent has reached, as its stage shows it: `[H, W, C]`, 0..255, not clipped."""
     recipe = problem.recipe
     stage = jnp.minimum(state.stage, len(recipe.stages) - 1)
-    return recipe.parameterization.decode(state.z, problem.center, recipe.sigma, stage)
+    z = optax_support.evaluation_point(state.optimizer_state, state.z)
+    return recipe.parameterization.decode(z, problem.center, recipe.sigma, stage)
 
 
 def finish(problem: Problem, state: State) -> Preimage:
     """What a descent found."""
-    image, phi = current_image(problem, state), problem.representation
-    features = phi.apply(phi.params, image)
-    error = losses.mean_over_leaves(losses.normalized_l2, features, state.target, problem.mask)
+    image, phi, error = current_image(problem, state), problem.representation, None
+    features = _features(phi, image)
+    if losses.is_distance(problem.recipe.loss):
+        error = losses.mean_over_leaves(losses.normalized_l2, features, state.target, problem.mask)
     last = jnp.maximum(state.step - 1, 0)
-    recorded = jnp.arange(problem.recipe.num_steps) <= last
+    recorded = jnp.arange(problem.recipe.num_steps, dtype=jnp.int32) <= last
     energies = jax.tree.map(lambda trace: jnp.where(recorded, trace, trace[last]), state.energy)
-    finite = jnp.stack(
-        [jnp.all(jnp.isfinite(leaf)) for leaf in jax.tree.leaves((image, features, error, energies))]
-    ).all()
-    return Preimage(image, features, error, energies, finite, state.step)
+    leaves = jax.tree.leaves((image, features, error, energies))
+    finite = jnp.stack([jnp.all(jnp.isfinite(leaf)) for leaf in leaves]).all()
+    return Preimage(image, features, error, energies, finite, state.evaluations)
 
 
 def invert(
@@ -214,7 +228,8 @@ def invert(
     Args:
       key: random key of the start.
       representation: what to invert.
-      target: its features to reach, `[F...]`, or a pytree of arrays for a representation that returns one.
+      target: its features to reach, `[F...]`, or a pytree of arrays for a representation that returns one. It may be
+        made of several images' features; None is for a recipe whose loss is an `objective`, such as activation.
       recipe: how, see `recipes`; None is `recipes.default(representation)`.
       image_shape: `(H, W, C)` of the image sought.
       mask: boolean, the like of the target: the neurons that count; None is all of them.

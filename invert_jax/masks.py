@@ -59,6 +59,57 @@ def channel_group(shape: tuple[int, ...], *, group: int, num_groups: int = 2) ->
     return mask
 
 
+def channel(shape: tuple[int, ...], *, index: int) -> np.ndarray:
+    """One channel of a feature map, or one entry of a vector such as the score of a class.
+
+    Args:
+      shape: feature shape `[..., c]`.
+      index: the channel, from 0.
+
+    Returns:
+      Boolean `[..., c]`.
+
+    Raises:
+      ValueError: there is no such channel.
+
+    >>> channel((1, 1, 1000), index=281).sum().item()
+    1
+    """
+    if not shape or isinstance(index, bool) or not 0 <= index < shape[-1]:
+        raise ValueError(f"Features {tuple(shape)} have no channel {index!r}; give one of the last axis, from 0.")
+    mask = np.zeros(shape, bool)
+    mask[..., int(index)] = True
+    return mask
+
+
+def neuron(shape: tuple[int, ...], *, channel: int, position: tuple[int, int] | None = None) -> np.ndarray:
+    """One neuron of a feature map: a channel at one position.
+
+    Args:
+      shape: feature shape `[h, w, c]`.
+      channel: from 0.
+      position: `(row, column)`; None is the middle.
+
+    Returns:
+      Boolean `[h, w, c]`.
+
+    Raises:
+      ValueError: `shape` is not `[h, w, c]`, or there is no such neuron.
+
+    >>> np.argwhere(neuron((13, 13, 256), channel=7)).tolist()
+    [[6, 6, 7]]
+    """
+    _require_map(shape)
+    row, column = (shape[0] // 2, shape[1] // 2) if position is None else position
+    if not (0 <= row < shape[0] and 0 <= column < shape[1] and 0 <= channel < shape[2]):
+        raise ValueError(
+            f"Features {tuple(shape)} have no neuron ({row}, {column}, {channel}); count each index from 0."
+        )
+    mask = np.zeros(shape, bool)
+    mask[row, column, channel] = True
+    return mask
+
+
 def _require_map(shape):
     if len(shape) != 3:
         raise ValueError(

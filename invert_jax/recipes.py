@@ -1,10 +1,14 @@
 """The papers' settings as frozen data, the source beside each number. Change one with `dataclasses.replace`."""
 
+import dataclasses
 import functools
+import warnings
+from collections.abc import Callable
 
+import jax
 import optax
 
-from invert_jax import losses, networks, optimizers, parameterizations, regularizers
+from invert_jax import losses, networks, optimizers, parameterizations, regularizers, transforms
 from invert_jax._util import checks
 from invert_jax.types import Prior, Recipe, Representation, Stage, check_recipe
 
@@ -45,11 +49,36 @@ def mahendran_vedaldi(
     Raises:
       ValueError: a negative weight, or an exponent, rate or step count that is not positive.
 
+    Warns:
+      UserWarning: a rate so near the limit of stability of TV^beta alone that the descent rings: momentum 0.9 allows
+        `rate * 16 lambda_tv = 3.8` for `beta = 2`.
+
     Source: Mahendran & Vedaldi 2015, eq. 3 and section 2; rates from the released code.
 
-    >>> mahendran_vedaldi(lambda_tv=50).num_steps
+    >>> mahendran_vedaldi(lambda_tv=5).num_steps
     400
     """
+    recipe = _mahendran_vedaldi(lambda_tv, beta, lambda_alpha, alpha, stages)
+    largest = max(stage.rate for stage in recipe.stages)
+    curvature = 16 * lambda_tv * beta / 2 * _TYPICAL_DIFFERENCE ** (beta - 2)
+    if checks.is_concrete(curvature * largest) and curvature * largest > 0.8 * _LIMIT:
+        share = curvature * largest / _LIMIT
+        warnings.warn(
+            f"A rate of {largest:g} with lambda_tv = {lambda_tv:g} is {share:.0%} of what TV^beta and momentum 0.9 "
+            "allow, so the descent rings or diverges; lower the first rate to "
+            f"{0.1 * _LIMIT / curvature:.1g}, or use recipes.default.",
+            stacklevel=2,
+        )
+    return recipe
+
+
+# Momentum m is stable up to rate * curvature = 2 (1 + m). The largest curvature of TV^2 is 16; that of TV^beta is taken
+# at differences of one gray level, in the paper's units.
+_LIMIT = 3.8
+_TYPICAL_DIFFERENCE = 1 / regularizers.default_sigma((227, 227, 3))
+
+
+def _mahendran_vedaldi(lambda_tv, beta=2.0, lambda_alpha=None, alpha=6.0, stages=DEEP_STAGES):
     if not all(_has_length(2, stage) for stage in stages):
         raise ValueError(f"stages is {stages!r}; give (rate, steps) of each, one or more.")
     recipe = Recipe(
@@ -91,7 +120,7 @@ def for_layer(layer: str) -> Recipe:
     >>> for_layer("conv3").weight("tv")
     5.0
     """
-    return mahendran_vedaldi(lambda_tv=_of_layer(layer, _LAMBDA_TV))
+    return _mahendran_vedaldi(_of_layer(layer, _LAMBDA_TV))
 
 
 def _of_layer(layer, groups):
@@ -120,7 +149,7 @@ def shallow(*, lambda_tv: float = 5.0) -> Recipe:
     >>> shallow().num_steps
     800
     """
-    return mahendran_vedaldi(lambda_tv=lambda_tv, stages=SHALLOW_STAGES)
+    return _mahendran_vedaldi(lambda_tv, stages=SHALLOW_STAGES)
 
 
 COARSE_STAGE = (0.1, 100)
@@ -210,12 +239,198 @@ def _has_length(length, stage):
     return isinstance(stage, tuple | list) and len(stage) == length
 
 
-def default(representation: Representation) -> Recipe:
-    """The recipe to start with: `laplacian_pyramid` for a layer of AlexNet or VGG-16, `shallow` for anything else.
+_SHIFTED = transforms.jitter(max_shift=16)
+_SHAKEN = transforms.compose(
+    [
+        transforms.jitter(max_shift=8),
+        transforms.scale(),
+        transforms.rotate(max_degrees=5.0),
+        transforms.jitter(max_shift=4),
+    ]
+)
 
-    At every layer of the bundled network the pyramid's error is lower than `for_layer`'s, at two to four times the
-    evaluations (`docs/results.md`); its pictures need not look more like the photograph. For HOG and DSIFT `shallow` is
-    the paper's recipe; the one for `patch_sift` is `laplacian_pyramid()`.
+
+def activation_maximization(
+    *,
+    stages: tuple[tuple[float, int], ...] = ((0.05, 500),),
+    transform: Callable[[jax.Array, jax.Array], jax.Array] | None = _SHAKEN,
+    lambda_tv: float = 0.0,
+) -> Recipe:
+    """What excites a neuron, a channel or a class most: no target, but a mask of what is driven up.
+
+    Adam on the coefficients of `parameterizations.fourier`, with the image shaken at every step, so that what is found
+    does not hang on single pixels.
+
+    Args:
+      stages: `(rate, steps)` one after the other.
+      transform: see `transforms`; None leaves the image still.
+      lambda_tv: weight of TV^2.
+
+    Returns:
+      A `Recipe`. Pass None as the target, and a mask from `masks.neuron` or `masks.channel`.
+
+    Source: Olah et al., "Feature visualization", 2017.
+
+    >>> from invert_jax import masks, sampling
+    >>> conv2 = networks.alexnet(layer="conv2")
+    >>> mask = masks.channel(conv2.feature_shape((64, 64, 3)), index=7)
+    >>> recipe = activation_maximization(stages=((0.05, 2),))
+    >>> found = sampling.sample(
+    ...     jax.random.key(0), conv2, None, recipe, image_shape=(64, 64, 3), num_restarts=1, mask=mask
+    ... )
+    >>> found.image.shape, found.error is None
+    ((1, 64, 64, 3), True)
+    """
+    return _objective(losses.activation, stages, transform, lambda_tv)
+
+
+def caricature(
+    *,
+    stages: tuple[tuple[float, int], ...] = ((0.05, 300),),
+    transform: Callable[[jax.Array, jax.Array], jax.Array] | None = _SHAKEN,
+    lambda_tv: float = 0.0,
+) -> Recipe:
+    """What a layer sees in a photograph, exaggerated: the inner product of its features with the photograph's.
+
+    Args:
+      stages: as in `activation_maximization`.
+      transform: as in `activation_maximization`.
+      lambda_tv: weight of TV^2.
+
+    Returns:
+      A `Recipe`. The target is the photograph's features; start from noise, or from the photograph by `initial_image`.
+
+    Source: Mahendran & Vedaldi, "Visualizing deep convolutional neural networks using natural pre-images", 2016;
+    Olah et al., "Feature visualization", 2017.
+
+    >>> caricature().num_steps, losses.is_distance(caricature().loss)
+    (300, False)
+    """
+    return _objective(losses.inner_product, stages, transform, lambda_tv)
+
+
+def deep_dream(
+    *,
+    stages: tuple[tuple[float, int], ...] = ((0.02, 100),),
+    transform: Callable[[jax.Array, jax.Array], jax.Array] | None = _SHIFTED,
+    lambda_tv: float = 0.0,
+) -> Recipe:
+    """DeepDream: whatever a layer responds to in a photograph, driven up, by steps of one length along the gradient.
+
+    The published program also repeats this at growing sizes of the image; do so by `images.resize` and `initial_image`.
+
+    Args:
+      stages: `(rate, steps)`; the rate is the length of a step as a share of a typical photograph's norm, 0.02 being
+        1.4 gray levels.
+      transform: as in `activation_maximization`.
+      lambda_tv: weight of TV^2.
+
+    Returns:
+      A `Recipe`. Pass None as the target, and the photograph as `initial_image`.
+
+    Source: Mordvintsev et al., "Inceptionism", 2015.
+
+    >>> deep_dream().num_steps
+    100
+    """
+    recipe = _objective(losses.negative_squared_norm, stages, transform, lambda_tv)
+    return dataclasses.replace(recipe, optimizer=_unit_steps, parameterization=parameterizations.pixels)
+
+
+_unit_steps = functools.partial(optax.novograd, b1=0.0, b2=0.0)
+
+
+def _objective(loss, stages, transform, lambda_tv):
+    if not all(_has_length(2, stage) for stage in stages):
+        raise ValueError(f"stages is {stages!r}; give (rate, steps) of each, one or more.")
+    recipe = Recipe(
+        stages=tuple(Stage(rate, num_steps) for rate, num_steps in stages),
+        priors=_priors(0.0, 6.0, lambda_tv, 2.0),
+        loss=loss,
+        optimizer=_adam,
+        parameterization=parameterizations.fourier(),
+        transform=transform,
+    )
+    check_recipe(recipe)
+    return recipe
+
+
+FALLING_STAGES = 8
+"""Stages of `natural_spectrum`, of equal length, over which rates and priors fall geometrically."""
+
+_WITHDRAWN = 0.01  # what the priors of the last stage but one have of their weight
+
+_normalized_momentum = functools.partial(optax.novograd, b1=0.9, b2=0.9)
+
+
+def natural_spectrum(
+    *,
+    num_steps: int = 400,
+    rates: tuple[float, float] = (2.0, 0.05),
+    lambda_tv: float = 20.0,
+    lambda_alpha: float | None = None,
+    decay: float = 0.7,
+    corner: float = 4.0,
+) -> Recipe:
+    """Momentum descent by steps of given lengths on a natural image's spectrum, its priors withdrawn by and by.
+
+    Three things make it converge on what it does not know. The gradient is divided by the running mean of its norm
+    (NovoGrad), so that a rate is a length, which no network's scale and no prior's curvature makes unstable. The
+    variable is the spectrum of a range-constrained image divided by that of natural images, so that a step of given
+    length changes coarse structure and brightness more than pixels and hues. And lengths and priors fall geometrically,
+    from a step that crosses the space of images in dozens of steps and priors that hold it smooth, to ones too small to
+    matter.
+
+    Args:
+      num_steps: T, the steps of all stages.
+      rates: length of a step in the first stage and in the last, in the norm of the variable, in which the coefficients
+        of a natural image have about unit variance.
+      lambda_tv: weight of TV^2 in the first stage, which falls to a hundredth in the last but one and 0 in the last.
+      lambda_alpha: weight of the alpha-norm, likewise; None is the balancing rule.
+      decay: of the spectrum, see `parameterizations.fourier`.
+      corner: of the spectrum, likewise.
+
+    Returns:
+      A `Recipe`.
+
+    Raises:
+      ValueError: fewer steps than stages, or a rate or weight out of range.
+
+    Source: `docs/recipes.md` has what was tried. NovoGrad: Ginsburg et al. 2019.
+
+    >>> recipe = natural_spectrum(num_steps=1000)
+    >>> recipe.num_steps, recipe.stages[0].rate, recipe.stages[-1].prior_weight
+    (1000, 2.0, 0.0)
+    """
+    checks.require_count(num_steps, "num_steps")
+    if num_steps < FALLING_STAGES:
+        raise ValueError(f"num_steps is {num_steps}; give {FALLING_STAGES} or more, one for each stage.")
+    if not _has_length(2, rates):
+        raise ValueError(f"rates is {rates!r}; give those of the first stage and of the last.")
+    for rate in rates:
+        checks.require_positive(rate, "A learning rate")
+    stages = []
+    for i in range(FALLING_STAGES):
+        fallen, length = i / (FALLING_STAGES - 1), (num_steps + i) // FALLING_STAGES
+        rate = float(f"{rates[0] ** (1 - fallen) * rates[1] ** fallen:.3g}")
+        weight = 0.0 if i == FALLING_STAGES - 1 else float(f"{_WITHDRAWN ** (i / (FALLING_STAGES - 2)):.3g}")
+        stages.append(Stage(rate, length, weight))
+    recipe = Recipe(
+        stages=tuple(stages),
+        priors=_priors(lambda_alpha, 6.0, lambda_tv, 2.0),
+        loss=losses.normalized_l2,
+        optimizer=_normalized_momentum,
+        parameterization=parameterizations.fourier(decay=decay, corner=corner),
+    )
+    check_recipe(recipe)
+    return recipe
+
+
+def default(representation: Representation) -> Recipe:
+    """The recipe to start with, for any differentiable representation: `natural_spectrum`.
+
+    Its error is lower than those of both papers' recipes at the same number of evaluations, and nothing that was tried
+    made it diverge (`docs/recipes.md`). For a lower error give it more steps, `natural_spectrum(num_steps=1000)`.
 
     Args:
       representation: what is to be inverted.
@@ -227,10 +442,9 @@ def default(representation: Representation) -> Recipe:
       TypeError: not a representation.
 
     >>> from invert_jax import representations
-    >>> default(networks.alexnet(layer="fc8")) == laplacian_pyramid("fc8"), default(representations.hog()) == shallow()
-    (True, True)
+    >>> default(networks.alexnet(layer="fc8")) == default(representations.hog()) == natural_spectrum()
+    True
     """
     if not isinstance(representation, Representation):
         raise TypeError(f"default takes a Representation; got {type(representation).__name__}.")
-    layer = networks.layer_of(representation)
-    return shallow() if layer is None else laplacian_pyramid(layer)
+    return natural_spectrum()

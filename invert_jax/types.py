@@ -186,7 +186,9 @@ class Recipe:
         makes all steps.
       patience: how many steps that is (static).
       transform: `transform(key, image) -> image`, applied before the representation at every step, such as a random
-        shift; None is the image as it is (static).
+        shift; None is the image as it is (static). See `transforms`.
+      feature_weights: the like of features that are a pytree, such as several layers, with the weight of each array's
+        loss; None weighs them alike.
     """
 
     stages: tuple[Stage, ...]
@@ -199,6 +201,7 @@ class Recipe:
     tolerance: float | None = None
     patience: int = dataclasses.field(default=50, metadata=_STATIC)
     transform: Callable[[jax.Array, Image], Image] | None = dataclasses.field(default=None, metadata=_STATIC)
+    feature_weights: Any = None
 
     __repr__ = short_repr
 
@@ -291,6 +294,8 @@ def check_recipe(recipe: Recipe) -> None:
     if recipe.tolerance is not None:
         checks.require_non_negative(recipe.tolerance, "tolerance")
     checks.require_count(recipe.patience, "patience")
+    for weight in jax.tree.leaves(recipe.feature_weights):
+        checks.require_non_negative(weight, "A weight of feature_weights")
 
 
 def _check_prior(prior):
@@ -337,16 +342,18 @@ class Preimage:
     Attributes:
       image: `[H, W, C]`, intensity 0..255, not clipped.
       features: `[F...]`, the representation of `image`, or a pytree of such arrays.
-      error: relative error `|m (features - target)| / |m target|`, a scalar; for a pytree the mean over its arrays.
+      error: relative error `|m (features - target)| / |m target|`, a scalar; for a pytree the mean over its arrays;
+        None if the loss is an `objective`, which measures no distance.
       energy: an `Energy` of `[T]`: row `t` is from before step `t + 1`; after the descent terminated its last row
         repeats.
       finite: whether image, features, error and every energy are finite; leave out a restart that is not.
-      evaluations: how often the gradient was evaluated before the descent terminated, int32: T without a tolerance.
+      evaluations: how often the energy was evaluated before the descent terminated, int32: T without a tolerance, and
+        what line searches took beside.
     """
 
     image: jax.Array
     features: jax.Array
-    error: jax.Array
+    error: Any
     energy: Energy
     finite: jax.Array
     evaluations: jax.Array

@@ -192,6 +192,7 @@ def test_one_step_from_recorded_images(name):
             z=jnp.asarray(run.x[k] / sigma),
             optimizer_state=optimizer_state,
             step=jnp.int32(k),
+            evaluations=jnp.int32(k),
             energy=Energy(*[jnp.zeros(len(rates))] * len(Energy._fields)),
             stage=jnp.int32(np.sum(rates[1 : k + 1] != rates[:k])),
             stage_start=jnp.int32(np.flatnonzero(rates == rates[k])[0]),

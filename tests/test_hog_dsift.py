@@ -12,6 +12,7 @@ from oracles import pictures
 from refusals import refused
 
 import invert_jax as ij
+from invert_jax.representations import gradient_histograms
 
 BINNINGS = ("hard", "bilinear", "approximate")
 VARIANTS = ("vlfeat", "released")
@@ -147,6 +148,41 @@ def test_batches_with_degenerate_pictures_have_the_oracles_values_and_finite_gra
     np.testing.assert_allclose(features, [oracle(image) for image in images], atol=1e-5, rtol=0)
     np.testing.assert_allclose(features[-1], features_of(representation, images[-1]), atol=2e-6, rtol=0)
     assert np.all(np.isfinite(gradients)) and np.any(gradients[-1] != 0)
+
+
+@pytest.mark.parametrize("variant", [VARIANTS[0], pytest.param(VARIANTS[1], marks=pytest.mark.slow)])
+@pytest.mark.parametrize("name", ["hog", "hogb", "dsift"])
+def test_straight_through_has_the_bits_of_the_exact_features_and_another_gradient(name, variant):
+    options = {"variant": variant, **({"binning": "bilinear"} if name == "hogb" else {})}
+    exact, straight = (FACTORIES[name.strip("b")](**options, gradient=g) for g in ("exact", "straight_through"))
+    image = pictures.textured(40, 48, seed=2)[..., None]
+    np.testing.assert_array_equal(exact(image), straight(image))
+
+    def gradient(representation):
+        return jax.grad(lambda image: jnp.sum(representation.apply({}, image) ** 2))(image)
+
+    there, here = gradient(exact), gradient(straight)
+    assert np.all(np.isfinite(here)) and np.abs(here - there).max() > 1e-3 * np.abs(there).max()
+
+
+def test_straight_through_gating_has_the_derivative_of_bilinear_gating(rng):
+    (gx, gy), weights = rng.normal(size=(2, 50)).astype(np.float32), rng.normal(size=(50, 18)).astype(np.float32)
+
+    def gated(gating, gradient):
+        def scalar(gx):
+            return jnp.sum(weights * gradient_histograms.gate(gx, gy, 18, gating, gradient=gradient))
+
+        return jax.value_and_grad(scalar)(gx)
+
+    value, slope = gated("hard", "straight_through")
+    assert value == gated("hard", "exact")[0]
+    np.testing.assert_array_equal(slope, gated("bilinear", "exact")[1])
+
+
+def test_unknown_gradients_are_refused():
+    for make in FACTORIES.values():
+        with refused("gradient"):
+            make(gradient="soft")
 
 
 @pytest.mark.slow

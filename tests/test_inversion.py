@@ -11,6 +11,7 @@ import optax
 import pytest
 from oracles import differences, priors
 from oracles import pyramid as oracle
+from refusals import refused
 
 import invert_jax as ij
 from invert_jax import inversion
@@ -291,6 +292,19 @@ def test_activation_of_chosen_neurons_alone_is_raised(key, rng):
     np.testing.assert_allclose((found.image - START) / SIGMA, 0.5 * SIGMA / scale * mask, rtol=1e-3, atol=1e-6)
 
 
+def test_an_objective_needs_no_target_and_has_no_error(key):
+    mask = np.arange(SIZE).reshape(SHAPE) % 7 == 3
+    recipe = dataclasses.replace(PLAIN, loss=ij.losses.activation)
+    found = ij.invert(key, IDENTITY, None, recipe, image_shape=SHAPE, mask=mask, initial_image=START)
+    np.testing.assert_allclose(found.energy.loss, [-np.sum(START[mask])], rtol=1e-5)
+    np.testing.assert_allclose((found.image - START) / SIGMA, 0.5 * SIGMA * mask, rtol=1e-3, atol=1e-6)
+    assert found.error is None and found.finite
+    many = ij.sample(key, IDENTITY, None, recipe, image_shape=SHAPE, mask=mask, num_restarts=3)
+    assert many.error is None and many.finite.all() and many.image.shape == (3, *SHAPE)
+    with refused("target"):
+        ij.invert(key, IDENTITY, None, PLAIN, image_shape=SHAPE)
+
+
 def test_masked_neurons_do_not_matter(key, rng):
     target, mask = rng.uniform(20, 230, SHAPE), rng.random(SHAPE) < 0.4
     recipe = dataclasses.replace(PLAIN, stages=(Stage(0.5, 6),))
@@ -510,6 +524,24 @@ def test_forward_derivatives_pass_through_the_stopping_rule(key):
 
     _, tangent, evaluations = jax.jvp(error, (jnp.float32(1.0),), (jnp.float32(1.0),), has_aux=True)
     assert np.isfinite(tangent) and tangent != 0 and evaluations < STOPPING.num_steps
+
+
+def wide(params, image):
+    return jnp.asarray(image, jax.dtypes.canonicalize_dtype(float)) * params
+
+
+@pytest.mark.parametrize(
+    "recipe", [RECIPE, dataclasses.replace(RECIPE, optimizer=optax.adam)], ids=["momentum", "adam"]
+)
+def test_strict_promotion_and_features_in_double_precision(optimizer, key):
+    recipe = dataclasses.replace(RECIPE, optimizer=optimizer)
+    with jax.enable_x64(True), jax.numpy_dtype_promotion("strict"):
+        phi = ij.from_function(wide, np.float64(2))
+        target = phi(START)
+        assert target.dtype == np.float64
+        found = ij.invert(key, phi, target, recipe, image_shape=SHAPE)
+    parts = found.image, found.features, found.error, found.energy
+    assert found.finite and {leaf.dtype.name for leaf in jax.tree.leaves(parts)} == {"float32"}
 
 
 @pytest.mark.slow

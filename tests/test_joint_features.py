@@ -1,5 +1,7 @@
 """Features that are several arrays: losses, masks and errors are means over them, and everything else as for one."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -39,6 +41,29 @@ def test_the_loss_is_the_mean_of_the_parts(loss, masked):
     masks = leaves[2] if masked else [None] * 3
     expected = np.mean([loss(*parts) for parts in zip(leaves[0], leaves[1], masks, strict=True)])
     assert losses.mean_over_leaves(loss, other, TARGET, mask) == pytest.approx(float(expected), rel=1e-6)
+
+
+def test_weights_of_the_parts(key):
+    weights = {"fine": 3.0, "coarse": [1.0, 0.0]}
+    other, leaves = JOINT(IMAGE[::-1]), []
+    for features, target in zip(jax.tree.leaves(other), jax.tree.leaves(TARGET), strict=True):
+        leaves.append(float(losses.normalized_l2(features, target)))
+    expected = (leaves[0] + 3 * leaves[2]) / 4  # in the order of a tree: coarse, then fine
+    found = losses.mean_over_leaves(losses.normalized_l2, other, TARGET, weights=weights)
+    assert found == pytest.approx(expected, rel=1e-6)
+    recipe = dataclasses.replace(RECIPE, feature_weights=weights, priors=())
+    problem, target = ij.inversion.make_problem(JOINT, TARGET, recipe, image_shape=IMAGE.shape)
+    z = recipe.parameterization.encode(IMAGE[::-1], problem.center, problem.recipe.sigma)
+    squares = [
+        float(losses.normalized_squared_l2(*parts))
+        for parts in zip(jax.tree.leaves(other), jax.tree.leaves(TARGET), strict=True)
+    ]
+    energy = ij.inversion.energy(problem, target, z, 0)
+    assert energy.total == pytest.approx((squares[0] + 3 * squares[2]) / 4, rel=1e-4)
+    for wrong in ({"fine": 1.0}, {"fine": 1.0, "coarse": 2.0}, {"fine": 0.0, "coarse": [0.0, 0.0]}):
+        with refused("feature_weights"):
+            replaced = dataclasses.replace(RECIPE, feature_weights=wrong)
+            ij.inversion.make_problem(JOINT, TARGET, replaced, image_shape=IMAGE.shape)
 
 
 def test_energy_and_error_are_those_of_the_parts(key):

@@ -39,6 +39,20 @@ def test_masks_combine():
     assert both.sum() == 3 * 3 * 2 and (~both | both).all() and not both[..., :2].any()
 
 
+def test_neurons_and_channels():
+    assert np.argwhere(masks.neuron((6, 7, 3), channel=2)).tolist() == [[3, 3, 2]]
+    assert np.argwhere(masks.neuron((6, 7, 3), channel=0, position=(5, 0))).tolist() == [[5, 0, 0]]
+    mask = masks.channel((4, 5, 3), index=1)
+    assert mask.sum() == 20 and mask[..., 1].all()
+    assert np.flatnonzero(masks.channel((10,), index=9)).tolist() == [9]
+    for position, channel in (((6, 0), 0), ((0, 7), 0), ((-1, 0), 0), (None, 3)):
+        with refused("neuron"):
+            masks.neuron((6, 7, 3), channel=channel, position=position)
+    for shape, index in (((4, 4, 3), 3), ((4, 4, 3), -1), ((10,), 10), ((), 0)):
+        with refused("channel"):
+            masks.channel(shape, index=index)
+
+
 @pytest.mark.parametrize("shape", [(4096,), (5, 5), (1, 5, 5, 3)])
 def test_only_feature_maps(shape):
     for make in (masks.central, lambda shape: masks.channel_group(shape, group=0)):

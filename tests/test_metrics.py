@@ -4,9 +4,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from scipy import ndimage
 from scipy.spatial import distance
 from skimage import metrics as reference
 
+import invert_jax as ij
 from invert_jax.analysis import metrics
 
 NORMALIZED = (metrics.normalized_error, metrics.normalized_squared_error)
@@ -142,3 +144,70 @@ def test_picture_metrics_check_shapes(metric):
         metric(np.zeros((12, 12)), np.zeros((12, 12)))
     with pytest.raises(ValueError, match="pixels"):
         metrics.ssim(np.zeros((10, 40, 3)), np.zeros((10, 40, 3)))
+
+
+# --- naturalness ---
+
+
+def test_image_error_against_numpy(rng):
+    x, r = rng.uniform(0, 255, size=(2, 9, 7, 3))
+    expected = np.linalg.norm(x - r) / np.linalg.norm(r - r.mean((0, 1)))
+    assert float(metrics.image_error(x, r)) == pytest.approx(expected, rel=1e-5)
+    assert float(metrics.image_error(r, r)) == 0
+    flat = np.full((4, 4, 1), 7.0)
+    assert float(metrics.image_error(flat + 2, flat)) == pytest.approx(8)
+    with pytest.raises(ValueError, match="shape"):
+        metrics.image_error(x, r[:, :5])
+
+
+def test_gradient_histogram_intersection_against_numpy(rng):
+    image, photographs = rng.uniform(0, 255, (12, 9, 3)), np.cumsum(rng.normal(size=(4, 10, 14, 3)), 1) * 9 + 120
+
+    def histogram(images):
+        values = np.concatenate([np.diff(images, axis=axis).ravel() for axis in (-3, -2)]).astype(np.float32)
+        counts = np.histogram(values.clip(-255, 255), np.linspace(-255, 255, 256))[0]
+        return counts / values.size
+
+    expected = np.minimum(histogram(image), histogram(photographs)).sum()
+    assert float(metrics.gradient_histogram_intersection(image, photographs)) == pytest.approx(expected, abs=2e-3)
+    assert 0 < expected < 0.9
+
+
+def test_naturalness_orders_a_photograph_its_blur_and_its_noise(rng):
+    others = np.stack([ij.example_image(name, size=96) for name in ("astronaut", "coffee", "rocket")])
+    photograph = np.asarray(ij.example_image("chelsea", size=96))
+    blurred = ndimage.gaussian_filter(photograph, (6, 6, 0))
+    noisy = photograph + rng.normal(scale=60, size=photograph.shape)
+    of_photograph, *rest = (metrics.gradient_histogram_intersection(x, others) for x in (photograph, blurred, noisy))
+    assert of_photograph > max(rest)
+    slopes = [float(metrics.spectrum_slope(x)) for x in (blurred, photograph, noisy)]
+    assert slopes == sorted(slopes) and slopes[0] < -4 and slopes[2] > -2
+
+
+@pytest.mark.parametrize("exponent", [0.0, -1.0, -2.0, -3.0])
+def test_spectrum_slope_of_noise_with_that_power_law(rng, exponent):
+    frequency = np.hypot(*np.meshgrid(np.fft.fftfreq(256), np.fft.fftfreq(256)))
+    frequency[0, 0] = 1
+    spectrum = np.fft.fft2(rng.normal(size=(24, 256, 256))) * frequency ** (exponent / 2)
+    image = np.moveaxis(np.fft.ifft2(spectrum).real, 0, 2)
+    assert float(metrics.spectrum_slope(128 + 30 * image / image.std())) == pytest.approx(exponent, abs=0.08)
+
+
+def test_nearest_photograph_is_by_correlation(rng):
+    photographs = rng.uniform(0, 255, (6, 8, 9, 3)).astype(np.float32)
+    photographs[0] = 90  # flat: correlated with nothing
+    image = 0.2 * photographs[4] + 30 + rng.normal(size=photographs[4].shape)
+    expected = np.argmax([np.corrcoef(image.ravel(), p.ravel())[0, 1] for p in photographs[1:]]) + 1
+    assert int(metrics.nearest(image, photographs)) == expected == 4
+    with pytest.raises(ValueError, match="photographs"):
+        metrics.nearest(image, photographs[:, :5])
+
+
+def test_remaining_fall():
+    falling, flat = np.linspace(2, 1, 300), np.full(300, 3.0)
+    stopped = np.concatenate([np.linspace(2, 1, 90), np.ones(210)])  # of a descent that ended after 90 steps
+    first, last = falling[-30:-20].mean(), falling[-10:].mean()
+    found = metrics.remaining_fall(np.stack([falling, flat, stopped, np.where(np.arange(300) == 5, np.nan, flat)]))
+    assert found[0] == pytest.approx(1 - last / first) and found[1] == 0 and np.isnan(found[3])
+    assert found[2] == pytest.approx(1 - stopped[87:90].mean() / stopped[81:84].mean())
+    assert metrics.remaining_fall(np.array([3.0, 1.0])) == 0

@@ -1,9 +1,11 @@
 """Recipes: the papers' numbers, written down apart; changes of a recipe; what a recipe's records check and print."""
 
 import dataclasses
+import warnings
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 
 import invert_jax as ij
@@ -43,9 +45,9 @@ def test_pixel_recipes_are_the_papers():
 
 
 def test_mahendran_vedaldi_takes_every_number():
-    recipe = recipes.mahendran_vedaldi(lambda_tv=1.0, beta=1.5, lambda_alpha=2.0, alpha=4.0, stages=((1.0, 3),))
-    assert recipe.priors == (Prior(2.0, AlphaNorm(4.0), "alpha_norm"), Prior(1.0, TotalVariation(1.5), "tv"))
-    assert recipe.stages == (Stage(1.0, 3),)
+    recipe = recipes.mahendran_vedaldi(lambda_tv=0.1, beta=1.5, lambda_alpha=2.0, alpha=4.0, stages=((1e-3, 3),))
+    assert recipe.priors == (Prior(2.0, AlphaNorm(4.0), "alpha_norm"), Prior(0.1, TotalVariation(1.5), "tv"))
+    assert recipe.stages == (Stage(1e-3, 3),)
 
 
 def test_pyramid_recipes_have_the_papers_compactness_and_priors_that_end_at_zero():
@@ -68,12 +70,77 @@ def test_pyramid_recipe_has_a_stage_for_every_level():
     assert recipe.parameterization == ij.parameterizations.switched_pyramid(num_levels=3)
 
 
-def test_default_depends_on_the_representation():
-    assert recipes.default(ij.hog()) == recipes.default(ij.dsift()) == recipes.shallow()
-    for layer in ("relu2", "pool2", "conv5"):
-        assert recipes.default(ij.alexnet(layer=layer)) == recipes.laplacian_pyramid(layer)
+def test_default_is_one_recipe_for_everything():
+    mean = ij.from_function(lambda params, image: image.mean((0, 1)))
+    for representation in (ij.hog(), ij.dsift(), ij.alexnet(layer="conv5"), mean):
+        assert recipes.default(representation) == recipes.natural_spectrum()
     with pytest.raises(TypeError, match="Representation"):
         recipes.default("conv5")  # pyright: ignore
+
+
+def test_natural_spectrum_falls_geometrically_over_its_stages():
+    recipe = recipes.natural_spectrum(num_steps=803, rates=(4.0, 0.04), lambda_tv=7.0)
+    rates, counts, weights = (
+        [getattr(stage, field) for stage in recipe.stages] for field in ("rate", "num_steps", "prior_weight")
+    )
+    np.testing.assert_allclose(rates, np.geomspace(4, 0.04, 8), rtol=5e-3)
+    np.testing.assert_allclose(weights, [*np.geomspace(1, 0.01, 7), 0], rtol=5e-3)
+    assert recipe.num_steps == 803 and max(counts) - min(counts) <= 1
+    assert (recipe.weight("tv"), recipe.weight("alpha_norm")) == (7.0, None)
+    assert recipe.loss is ij.losses.normalized_l2 and recipe.tolerance is None
+
+
+@pytest.mark.parametrize(
+    ("options", "warns"),
+    [
+        ({"lambda_tv": 50.0}, True),  # 3.2 of 3.8
+        ({"lambda_tv": 50.0, "stages": ((4e-4, 300), (4e-5, 100))}, False),
+        ({"lambda_tv": 5.0}, False),
+        ({"lambda_tv": 5.0, "stages": ((4e-4, 5), (0.1, 5))}, True),
+        ({"lambda_tv": 0.0, "stages": ((1e3, 5),)}, False),
+        ({"lambda_tv": 1.845e-3, "beta": 1.0}, False),  # Figure 2
+        ({"lambda_tv": 0.1, "beta": 1.0}, True),
+    ],
+)
+def test_rates_near_the_limit_of_stability_are_announced(options, warns):
+    """Momentum m is stable on a quadratic of curvature c if rate c < 2 (1 + m); the Laplacian's largest is 8."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        recipes.mahendran_vedaldi(**options)
+    assert [("rate" in str(w.message), "recipes.default" in str(w.message)) for w in caught] == [(True, True)] * warns
+
+
+def test_the_limit_of_stability_is_where_descents_on_tv_diverge(key):
+    """A checkerboard, TV's stiffest picture, grows above the limit that the warning names and shrinks below it."""
+    board = np.indices((16, 16)).sum(0)[..., None] % 2 * 20.0 + 110
+    blind = ij.from_function(lambda params, image: image[:1, :1] * 0 + 1, center=120)
+    for factor, grows in ((0.97, False), (1.03, True)):
+        stages = ((factor * 3.8 / 16, 400),)
+        with pytest.warns(UserWarning, match="limit|allow"):
+            recipe = recipes.mahendran_vedaldi(lambda_tv=1.0, lambda_alpha=0.0, stages=stages)
+        found = ij.invert(key, blind, np.ones((1, 1, 1)), recipe, image_shape=board.shape, initial_image=board)
+        assert (found.energy.tv[-1] <= found.energy.tv[0]) != grows  # it may be NaN
+
+
+SLOW = pytest.mark.slow
+OBJECTIVES = {
+    "activation": recipes.activation_maximization(stages=((0.05, 20),)),
+    "caricature": recipes.caricature(stages=((0.05, 20),)),
+    "dream": recipes.deep_dream(stages=((0.02, 20),)),
+}
+
+
+@pytest.mark.parametrize("name", [pytest.param(name, marks=SLOW) for name in OBJECTIVES])
+def test_objectives_raise_what_they_are_about(name, key):
+    conv2, photograph = ij.alexnet(layer="conv2"), ij.example_image(size=67)
+    mask = ij.masks.channel(conv2.feature_shape(photograph.shape), index=3) if name == "activation" else None
+    target = conv2(photograph) if name == "caricature" else None
+    start = None if name == "activation" else photograph
+    options = {"image_shape": photograph.shape, "num_restarts": 2, "mask": mask, "initial_image": start}
+    found = ij.sample(key, conv2, target, OBJECTIVES[name], **options)
+    energy = found.energy.total
+    assert found.error is None and found.finite.all() and np.all(energy[:, -5:].mean(1) < energy[:, :5].mean(1) - 0.01)
+    assert not np.array_equal(found.image[0], found.image[1])  # the transforms differ
 
 
 def brightness(x):
@@ -103,7 +170,7 @@ def test_numbers_are_leaves_and_the_rest_is_static():
     assert sorted(jax.tree.leaves(recipe)) == sorted([0.5, 4e-3, 4e-4, 4e-5, 1, 1, 1, 0])
     assert len(jax.tree.leaves(dataclasses.replace(recipe.reweight(alpha_norm=1.0), sigma=2.0, tolerance=0.1))) == 11
     others = (
-        recipes.mahendran_vedaldi(beta=1.0),
+        recipes.mahendran_vedaldi(beta=1.0, lambda_tv=1e-3),
         recipes.mahendran_vedaldi(alpha=2.0),
         recipes.mahendran_vedaldi(stages=((4e-3, 1), (4e-4, 2), (4e-5, 3))),
         dataclasses.replace(recipe, loss=ij.losses.normalized_l1),

@@ -248,7 +248,7 @@ def test_initial_images_for_all_restarts_or_one_for_each():
 
 def test_divergence_of_every_restart_is_flagged_and_announced():
     recipe = dataclasses.replace(SHORT, stages=(Stage(1e15, 4), Stage(1e15, 3)))
-    with pytest.warns(RuntimeWarning, match="5 of 5 restarts.* step 1,"):
+    with pytest.warns(RuntimeWarning, match="5 of 5 restarts.* step 1;"):
         found = sample_small(recipe=recipe, num_restarts=5)
     assert found.finite.tolist() == [False] * 5
 

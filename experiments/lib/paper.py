@@ -1,5 +1,6 @@
 """What the tables and figures share: photographs, inversions and errors, Markdown tables, sheets, and how they end."""
 
+import dataclasses
 import math
 import pathlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -15,7 +16,7 @@ FLAGS = flags.FLAGS
 _SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".gif", ".tif", ".tiff")
 _EXAMPLES = ("chelsea", "astronaut", "coffee", "rocket", "hubble_deep_field")  # the color ones
 Columns = Sequence[tuple[str, str, Callable[[Any], Any]]]
-"""Of a table: `(heading, key of a row, text of the value)`."""
+"""Of a table: `(heading, key of a row, text of the value)`; errors are marked where descents have not converged."""
 _BLANK = np.full((1, 1, 3), 255.0), "", "clip"
 
 
@@ -126,7 +127,32 @@ def measure(
     return {name: np.where(finite, error, np.nan) for name, error in errors.items()} | {
         "finite": finite,
         "evaluations": np.array([restarts.evaluations[0] for restarts in found]),
+        "fall": np.array([_fall(restarts) for restarts in found]),
     }
+
+
+def _fall(restarts):
+    """Share of its energy that the first restart still shed; 0 for HOGgle, which has none."""
+    return 0.0 if restarts.energy is None else float(ij.metrics.remaining_fall(restarts.energy.total[0]))
+
+
+def stretched(recipe: ij.Recipe, num_steps: int) -> ij.Recipe:
+    """The recipe with its stages stretched to this many steps in all, at least one each, and no early stop."""
+    counts = [stage.num_steps for stage in recipe.stages]
+    # Ends are rounded, not lengths, whose errors would add up to another number of steps.
+    ends = np.round(np.cumsum(counts) * (num_steps / recipe.num_steps)).astype(int)
+    stages = zip(recipe.stages, np.diff(ends, prepend=0), strict=True)
+    stages = tuple(dataclasses.replace(stage, num_steps=int(count)) for stage, count in stages)
+    return dataclasses.replace(recipe, stages=stages, tolerance=None)
+
+
+FALLING_SHARE = 0.01
+FALLING = "A dagger marks descents that have not converged: their last tenth lowered the energy by more than 1 %."
+
+
+def falling(share: Any) -> str:
+    """A dagger if the share of their energy that descents still shed, on average, says that they have not converged."""
+    return "†" if float(mean(share, 6)) > FALLING_SHARE else ""
 
 
 def coarse_difference(image: np.ndarray, reference: np.ndarray, *, color: bool = False) -> float:
@@ -170,8 +196,14 @@ def markdown(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
 
 def table(columns: Columns, rows: Iterable[Mapping[str, Any]]) -> str:
     """A Markdown table of rows by columns."""
-    header = [heading for heading, _, _ in columns]
-    return markdown(header, [[text(row[key]) for _, key, text in columns] for row in rows])
+    header, rows = [heading for heading, _, _ in columns], list(rows)
+    cells = [[f"{text(row[key])}{_mark(key, row)}" for _, key, text in columns] for row in rows]
+    note = f"\n{FALLING}\n" if any(_mark(key, row) for _, key, _ in columns for row in rows) else ""
+    return markdown(header, cells) + note
+
+
+def _mark(key, row):
+    return falling(row["fall"]) if key in ("normalized_error", "relative_error") and "fall" in row else ""
 
 
 def sheet(lines: Sequence[Sequence[tuple]], *, title: str, columns: int | None = None, height: int | None = None):

@@ -74,13 +74,14 @@ def _columns(numbers):
         for lambda_tv in lambdas:
             ours = papers = ""
             if (layer, lambda_tv) in cells:
-                ours = paper.percent(cells[layer, lambda_tv]["normalized_error"])
+                cell = cells[layer, lambda_tv]
+                ours = paper.percent(cell["normalized_error"]) + paper.falling(cell["fall"])
             if lambda_tv in PAPER:
                 papers = published(layer, lambda_tv).replace("±", " ± ")
             mark = "**" if lambda_tv == _bold(layer) else ""
             row += [f"{mark}{text}{mark}" if text else "" for text in (ours, papers)]
     header = [heading for weight in lambdas for heading in (f"lambda_V {weight:g}, %", "the paper's, %")]
-    return paper.markdown(["layer", *header], rows.values())
+    return paper.markdown(["layer", *header], rows.values()) + f"\n{paper.FALLING}\n"
 
 
 TABLE = table.Table(

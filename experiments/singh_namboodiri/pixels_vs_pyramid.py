@@ -14,7 +14,6 @@ convergence_LAYER.png shows the mean relative error against evaluations. The tab
 the second half still gained says how far a descent is from its end.
 """
 
-import dataclasses
 import functools
 
 import numpy as np
@@ -34,18 +33,8 @@ _TO_PHOTOGRAPH = {
 
 def _cases(layer):
     representation, names = flags.representation(layer), flags.chosen("recipes", flags.RECIPES)
-    recipes = {name: stretched(flags.recipe(name, representation), FLAGS.evaluations) for name in names}
+    recipes = {name: paper.stretched(flags.recipe(name, representation), FLAGS.evaluations) for name in names}
     return [paper.Case(name, layer, recipe) for name, recipe in recipes.items()]
-
-
-def stretched(recipe: ij.Recipe, num_steps: int) -> ij.Recipe:
-    """The recipe with its stages stretched to this many steps in all, at least one each, and no early stop."""
-    counts = [stage.num_steps for stage in recipe.stages]
-    # Ends are rounded, not lengths, whose errors would add up to another number of steps.
-    ends = np.round(np.cumsum(counts) * (num_steps / recipe.num_steps)).astype(int)
-    stages = zip(recipe.stages, np.diff(ends, prepend=0), strict=True)
-    stages = tuple(dataclasses.replace(stage, num_steps=int(count)) for stage, count in stages)
-    return dataclasses.replace(recipe, stages=stages, tolerance=None)
 
 
 def _traces(case, found):

@@ -153,6 +153,11 @@ def require_target(target, features: Any, image_shape: tuple[int, int, int]) -> 
 
     `features` is a pytree of `jax.ShapeDtypeStruct`.
     """
+    if target is None:
+        raise ValueError(
+            "The target is None, but the recipe's loss measures the distance to one; give representation(image), or a "
+            "recipe with an objective, such as recipes.activation_maximization()."
+        )
     leaves, structure = jax.tree.flatten_with_path(features)
     parts = _like(target, structure, "target")
     for (path, leaf), part in zip(leaves, parts, strict=True):
@@ -184,17 +189,17 @@ def require_one_array(shape) -> None:
         raise ValueError(f"The features are several arrays, {shape}, and one is needed; choose one layer.")
 
 
-def require_masks(mask, target) -> Any:
+def require_masks(mask, target, *, distance: bool = True) -> Any:
     """Returns the mask, a pytree like the target where a leaf may be None; ValueError as of `require_mask`."""
     leaves, structure = jax.tree.flatten(target)
     masks = [
-        None if part is None else require_mask(part, leaf)
+        None if part is None else require_mask(part, leaf, distance=distance)
         for part, leaf in zip(_like(mask, structure, "mask"), leaves, strict=True)
     ]
     return jax.tree.unflatten(structure, masks)
 
 
-def require_mask(mask, target) -> jax.Array:
+def require_mask(mask, target, *, distance: bool = True) -> jax.Array:
     """Returns the mask; raises ValueError unless it is boolean, of the target's shape, and has neurons to measure."""
     mask = mask if isinstance(mask, jax.Array) else np.asarray(mask)
     if mask.shape != np.shape(target) or mask.dtype != bool:
@@ -205,12 +210,20 @@ def require_mask(mask, target) -> jax.Array:
     if is_concrete(mask):
         if not np.any(np.asarray(mask)):
             raise ValueError("The mask selects no neuron at all; set at least one to True.")
-        if is_concrete(target) and not np.any(np.asarray(target)[np.asarray(mask)]):
+        if distance and is_concrete(target) and not np.any(np.asarray(target)[np.asarray(mask)]):
             raise ValueError(
                 "The target is zero at every neuron of the mask, so there is nothing to measure distances by; choose "
                 "neurons that the image excites."
             )
     return jnp.asarray(mask)
+
+
+def require_weights(weights, features) -> None:
+    """Raises ValueError unless the weights are None or a number for each array of the features."""
+    if weights is not None:
+        parts = _like(weights, jax.tree.structure(features), "feature_weights")
+        if any(np.shape(part) != () for part in parts) or all(is_concrete(part) and part == 0 for part in parts):
+            raise ValueError(f"feature_weights is {weights!r}; give a number for each array, not all of them 0.")
 
 
 def require_center(center, image_shape: tuple[int, int, int]) -> jax.Array:
@@ -239,13 +252,19 @@ def require_initial_image(images, image_shape: tuple[int, int, int], *, num_rest
     return images if num_restarts is None else np.broadcast_to(np.asarray(images, np.float32), shapes[1])
 
 
+def divergence(finite: np.ndarray, failed_at: np.ndarray, *, default: str = "recipes.default") -> str | None:
+    """A sentence on the restarts `[R]` that are not finite: how many, from which step on, and what to do."""
+    diverged = np.asarray(failed_at)[~np.asarray(finite)]
+    if not diverged.size:
+        return None
+    return (
+        f"{diverged.size} of {np.size(finite)} restarts diverged, the first at step {diverged.min()}; leave them out "
+        f"by `finite`, and lower the first rate or use {default}."
+    )
+
+
 def warn_of_divergence(finite: np.ndarray, failed_at: np.ndarray) -> None:
-    """Warns the caller's caller if restarts `[R]` are not finite: how many, from which step on, and what to do."""
-    diverged = failed_at[~finite]
-    if diverged.size:
-        warnings.warn(
-            f"{diverged.size} of {finite.size} restarts diverged, the first at step {diverged.min()}, and are not "
-            f"finite; leave them out by `finite`, and lower the first stage's rate or the priors' weights.",
-            RuntimeWarning,
-            stacklevel=3,
-        )
+    """Warns the caller's caller if restarts `[R]` are not finite, see `divergence`."""
+    sentence = divergence(finite, failed_at)
+    if sentence:
+        warnings.warn(sentence, RuntimeWarning, stacklevel=3)

@@ -11,11 +11,14 @@ _LONGEST = 60  # characters of a value before it is cut
 def short_repr(self) -> str:
     """`Type(field=float32[3, 4], ...)`: a record in one line, whatever its arrays hold; records bind it as `__repr__`.
 
+    Fields of a dataclass that are None by default, and are None, are left out.
+
     >>> short_repr({"weights": np.zeros((3, 4), np.float32)})
     '{weights: float32[3, 4]}'
     """
     if dataclasses.is_dataclass(self) and not isinstance(self, type):
-        fields = {field.name: getattr(self, field.name) for field in dataclasses.fields(self) if field.repr}
+        shown = (field for field in dataclasses.fields(self) if field.repr)
+        fields = {f.name: value for f in shown if (value := getattr(self, f.name)) is not None or f.default is not None}
     elif isinstance(self, tuple) and hasattr(self, "_fields"):
         fields = dict(zip(self._fields, self, strict=True))  # pyright: ignore[reportAttributeAccessIssue]
     elif isinstance(self, dict):

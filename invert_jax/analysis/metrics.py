@@ -1,4 +1,4 @@
-"""How far an inversion is from its target: in the features, and in the picture."""
+"""How far an inversion is from its target, in the features and in the picture, and how natural the picture is."""
 
 import jax
 import jax.numpy as jnp
@@ -128,6 +128,37 @@ def _squares(features, targets, scale):
     return jnp.sum((features - targets) ** 2, axis=1), squares
 
 
+def remaining_fall(energies: np.ndarray) -> np.ndarray:
+    """Share of their energy that descents still shed in the last tenth of their steps: 0 once they have converged.
+
+    `1 - b / a`, with `a` and `b` the mean energies of the first and the last third of that tenth, which is of the steps
+    before the descent terminated. It says nothing of what a larger rate would have reached.
+
+    Args:
+      energies: `[..., T]`, such as `Preimage.energy.total`; the last value repeats after a descent terminated.
+
+    Returns:
+      `[...]`, fractions; NaN where a value is not finite, 0 for descents too short to say.
+
+    >>> remaining_fall(np.array([[8.0] * 60, np.geomspace(1, 0.5, 60)])).round(2).tolist()
+    [0.0, 0.05]
+    """
+    energies = np.asarray(energies, np.float64)
+    shares = np.zeros(energies.shape[:-1])
+    for index in np.ndindex(shares.shape):
+        trace = energies[index]
+        changes = np.flatnonzero(trace != trace[-1])
+        tail = trace[: changes[-1] + 2 if changes.size else 0]
+        third = len(tail) // 30
+        if not np.isfinite(trace).all():
+            shares[index] = np.nan
+        elif third:
+            last = tail[-3 * third :]
+            before, after = last[:third].mean(), last[-third:].mean()
+            shares[index] = (before - after) / max(abs(before), np.finfo(np.float32).tiny)
+    return shares
+
+
 def psnr(image: jax.Array, reference: jax.Array) -> jax.Array:
     """Peak signal-to-noise ratio `10 log10(255^2 / mean((x - r)^2))`, in decibels; infinite if equal.
 
@@ -221,11 +252,142 @@ def lpips(image: jax.Array, reference: jax.Array) -> jax.Array:
 @jax.jit
 def _lpips(vgg, heads, image, reference):
     features = jax.vmap(vgg.apply.every, in_axes=(None, 0))(vgg.params, jnp.stack([image, reference]))
-    distance = jnp.zeros(())
+    distance = jnp.zeros((), jnp.float32)
     for layer, head in zip(_LPIPS_LAYERS, heads, strict=True):
         y, r = features[layer] / (safe_math.safe_norm(features[layer], -1)[..., None] + 1e-10)
         distance += jnp.mean((y - r) ** 2 @ head)
     return distance
+
+
+def image_error(image: jax.Array, photograph: jax.Array) -> jax.Array:
+    """Normalized image error, `|x - r| / |r - mean(r)|`, Euclidean: 0 for equal images, 1 for the flat mean.
+
+    Args:
+      image: `[H, W, C]`, x, 0..255.
+      photograph: `[H, W, C]`, r, 0..255, whose mean of each channel is taken; a flat one leaves `|x - r|`.
+
+    Returns:
+      A scalar.
+
+    Raises:
+      ValueError: not images, or the shapes differ.
+
+    >>> ramp = jnp.arange(4.0).reshape(2, 2, 1)
+    >>> float(image_error(jnp.full((2, 2, 1), 1.5), ramp))
+    1.0
+    """
+    image, photograph = _image_pair(image, photograph, 1, "image error")
+    spread = safe_math.safe_norm(photograph - photograph.mean((0, 1), keepdims=True))
+    return safe_math.safe_norm(image - photograph) / jnp.where(spread > 0, spread, 1)
+
+
+def gradient_histogram_intersection(image: jax.Array, photographs: jax.Array) -> jax.Array:
+    """How much of an image's histogram of gradients natural images share: 1 for equal histograms, 0 for disjoint ones.
+
+    `sum_k min(p_k, q_k)` of the normalized histograms `p` and `q` of the differences between neighboring pixels, along
+    both axes and in all channels, in bins of 2 gray levels from -255 to 255. A smooth image has too few large
+    differences, a noisy one too many.
+
+    Args:
+      image: `[H, W, C]`, 0..255.
+      photographs: `[N, H, W, C]`, or `[H, W, C]`, 0..255; of the same scale as the image, but of any size.
+
+    Returns:
+      A scalar.
+
+    Raises:
+      ValueError: not images.
+
+    Source: Mahendran & Vedaldi, "Visualizing deep convolutional neural networks using natural pre-images", 2016.
+
+    >>> noise = jax.random.uniform(jax.random.key(0), (64, 64, 1), maxval=255.0)
+    >>> float(gradient_histogram_intersection(noise, noise))
+    1.0
+    """
+    checks.require_image(image, min_side=2, what="gradient histogram")
+    photographs = jnp.asarray(photographs, "float32")
+    photographs = photographs[None] if photographs.ndim == 3 else photographs
+    checks.require_image(photographs[0], min_side=2, what="gradient histogram")
+    own, natural = _gradient_histogram(jnp.asarray(image, "float32")[None]), _gradient_histogram(photographs)
+    return jnp.sum(jnp.minimum(own, natural))
+
+
+def _gradient_histogram(images):
+    differences = jnp.concatenate([jnp.diff(images, axis=axis).ravel() for axis in (1, 2)])
+    counts, _ = jnp.histogram(jnp.clip(differences, -_PEAK, _PEAK), bins=255, range=(-_PEAK, _PEAK))
+    return counts / differences.size
+
+
+def spectrum_slope(image: jax.Array) -> jax.Array:
+    """Slope of the power spectrum in log-log coordinates: about -2 for photographs, 0 for white noise.
+
+    The line of least squares through `log power` against `log f`, `power` being the mean over channels and over the
+    frequencies of a ring of width 1 / N about f = 1 / N, 2 / N ... 1 / 2 cycles a pixel, `N` the shorter side, of the
+    square middle of the image under a Hann window, its mean subtracted. A flat image has NaN.
+
+    Args:
+      image: `[H, W, C]`, 0..255.
+
+    Returns:
+      A scalar.
+
+    Raises:
+      ValueError: not an image, or a side is shorter than 16.
+
+    Source: Field, "Relations between the statistics of natural images and the response properties of cortical cells",
+    1987.
+
+    >>> noise = jax.random.normal(jax.random.key(1), (224, 224, 3))
+    >>> abs(float(spectrum_slope(noise))) < 0.1
+    True
+    """
+    checks.require_image(image, min_side=16, what="power spectrum")
+    side = min(image.shape[:2])
+    top, left = ((length - side) // 2 for length in image.shape[:2])
+    square = jnp.asarray(image, "float32")[top : top + side, left : left + side]
+    window = np.hanning(side + 2)[1:-1].astype(np.float32)
+    window = (window[:, None] * window)[..., None]
+    centered = square - jnp.sum(window * square, (0, 1), keepdims=True) / window.sum()
+    power = jnp.sum(jnp.abs(jnp.fft.fft2(window * centered, axes=(0, 1))) ** 2, -1)
+    frequency = np.fft.fftfreq(side) * side
+    ring = np.rint(np.hypot(frequency[:, None], frequency)).astype(int)
+    used = np.arange(1, side // 2 + 1)
+    sums = jnp.zeros(ring.max() + 1, jnp.float32).at[ring].add(power)[used]
+    log_power = jnp.log(sums / np.bincount(ring.ravel())[used].astype(np.float32))
+    log_frequency = (np.log(used) - np.log(used).mean()).astype(np.float32)
+    slope = jnp.sum(log_frequency * log_power) / np.sum(log_frequency**2)
+    return jnp.where(jnp.isfinite(slope), slope, jnp.nan)
+
+
+def nearest(image: jax.Array, photographs: jax.Array) -> jax.Array:
+    """Index of the photograph that an image is most correlated with: an inversion's should be its own.
+
+    Correlation does not see brightness and contrast, which HOG and SIFT do not determine.
+
+    Args:
+      image: `[H, W, C]`, 0..255.
+      photographs: `[N, H, W, C]`, 0..255.
+
+    Returns:
+      A whole number, from 0.
+
+    Raises:
+      ValueError: the shapes do not fit.
+
+    >>> photographs = jax.random.uniform(jax.random.key(0), (5, 8, 8, 1), maxval=255.0)
+    >>> int(nearest(0.5 * photographs[3] + 20, photographs))
+    3
+    """
+    checks.require_image(image, what="nearest photograph")
+    image, photographs = jnp.asarray(image, "float32"), jnp.asarray(photographs, "float32")
+    if photographs.ndim != 4 or photographs.shape[1:] != image.shape:
+        raise ValueError(
+            f"The image has shape {image.shape} and the photographs {photographs.shape}; give [N, *image.shape]."
+        )
+    centered = photographs - photographs.mean((1, 2, 3), keepdims=True)
+    norms = safe_math.safe_norm(centered, (1, 2, 3))
+    products = jnp.sum(centered * (image - image.mean())[None], (1, 2, 3))
+    return jnp.argmax(products / jnp.where(norms > 0, norms, 1))
 
 
 @jax.jit
@@ -236,8 +398,8 @@ def _window_mean(image: jax.Array) -> jax.Array:
     weights = (weights / weights.sum()).tolist()
     height, width = image.shape[0] - 2 * _SSIM_RADIUS, image.shape[1] - 2 * _SSIM_RADIUS
     # Shifted sums keep full float32 where a convolution may be lowered to fewer bits.
-    image = sum((w * image[k : k + height] for k, w in enumerate(weights)), jnp.zeros(()))
-    return sum((w * image[:, k : k + width] for k, w in enumerate(weights)), jnp.zeros(()))
+    image = sum((w * image[k : k + height] for k, w in enumerate(weights)), jnp.zeros((), jnp.float32))
+    return sum((w * image[:, k : k + width] for k, w in enumerate(weights)), jnp.zeros((), jnp.float32))
 
 
 def _floating(array) -> jax.Array:

@@ -23,11 +23,13 @@ class Dsift(nn.Module):
       bin_size: side of a spatial bin, pixels.
       step: pixels between descriptors.
       variant: `vlfeat` or `released`.
+      gradient: `exact` or `straight_through`.
     """
 
     bin_size: int
     step: int
     variant: str
+    gradient: str = "exact"
 
     def __call__(self, image: Image) -> Features:
         """`image [H, W, 1]`, 0..255 -> `[ny, nx, 128]`."""
@@ -35,10 +37,10 @@ class Dsift(nn.Module):
         min_side = 5 * self.bin_size + 2 if released else 3 * self.bin_size + 1
         checks.require_image(image, channels=1, min_side=min_side, what=f"DSIFT of bin size {self.bin_size}")
         describe = _released if released else _vlfeat
-        return describe(image[..., 0], self.bin_size, self.step)
+        return describe(image[..., 0], self.bin_size, self.step, self.gradient)
 
 
-def _vlfeat(image, size, step):
+def _vlfeat(image, size, step, gradient):
     gx, gy = gradient_histograms.one_sided_differences(image)
     energies = gradient_histograms.split_linearly(safe_math.safe_hypot(gx, gy), _cubic_angle(gx, gy), _ORIENTATIONS)
     bins = [_bin_positions(length, size, step) for length in image.shape]
@@ -58,11 +60,11 @@ def _vlfeat(image, size, step):
     rows, columns = (np.searchsorted(centers, b) for centers, b in zip(positions, bins, strict=True))
     v = _gather(pooled, rows, columns, window)
     v = v / (safe_math.safe_norm(v, -1)[..., None] + _EPSILON)
-    v = jnp.minimum(v, _CLAMP)
+    v = gradient_histograms.clamp(v, _CLAMP, gradient=gradient)
     return v / (safe_math.safe_norm(v, -1)[..., None] + _EPSILON)
 
 
-def _released(image, size, step):
+def _released(image, size, step, gradient):
     gx, gy = (g / 2 for g in gradient_histograms.differences(image))
     energies = gradient_histograms.split_linearly(
         safe_math.safe_hypot(gx, gy), safe_math.safe_angle(gx, gy), _ORIENTATIONS
@@ -79,7 +81,7 @@ def _released(image, size, step):
     window = np.exp(-0.5 * ((np.arange(_BINS) - 1.5) / 1.5) ** 2)
     v = _gather(pooled, rows, columns, window)
     v = v / jnp.sqrt(1e-6 + jnp.sum(v * v, axis=-1, keepdims=True))
-    return jnp.minimum(v, _CLAMP)
+    return gradient_histograms.clamp(v, _CLAMP, gradient=gradient)
 
 
 def _bin_positions(length, size, step):
@@ -105,7 +107,9 @@ def _cubic_angle(gx, gy):
     return sign_y * jnp.where(gx >= 0, quadrant, math.pi - quadrant)
 
 
-def dsift(*, bin_size: int = 5, step: int | None = None, variant: str = "vlfeat") -> Representation:
+def dsift(
+    *, bin_size: int = 5, step: int | None = None, variant: str = "vlfeat", gradient: str = "exact"
+) -> Representation:
     """Dense SIFT: 4x4 spatial bins of 8 gradient orientations at every `step` pixels.
 
     A descriptor is weighted by a Gaussian window, normalized, clamped at 0.2 and, in VLFeat, normalized again.
@@ -115,6 +119,7 @@ def dsift(*, bin_size: int = 5, step: int | None = None, variant: str = "vlfeat"
       step: pixels between descriptors; None is 5 for `vlfeat` and `3 bin_size`, the only step it has, for `released`.
       variant: `vlfeat` is VLFeat 0.9.21 in its "fast" form with a flat window; `released` is the network of the
         paper's released code (no padding, another window, no second normalization).
+      gradient: `exact`, or `straight_through`: the same features, bit for bit, whose derivative passes the clamp.
 
     Returns:
       A representation of gray images `[H, W, 1]`, 0..255; features `[ny, nx, 128]`, index
@@ -122,7 +127,7 @@ def dsift(*, bin_size: int = 5, step: int | None = None, variant: str = "vlfeat"
       `((H - 2) // bin_size - 5) // 3 + 1` for `released`.
 
     Raises:
-      ValueError: an unknown variant, a size or step that is not positive, or another step for `released`.
+      ValueError: an unknown variant or gradient, a size or step that is not positive, or another step for `released`.
 
     Source: Lowe 2004; VLFeat 0.9.21; Mahendran & Vedaldi 2015, section 3.
 
@@ -130,6 +135,7 @@ def dsift(*, bin_size: int = 5, step: int | None = None, variant: str = "vlfeat"
     (10, 13, 128)
     """
     checks.require_choice(variant, VARIANTS, "DSIFT variant")
+    checks.require_choice(gradient, gradient_histograms.GRADIENTS, "DSIFT gradient")
     checks.require_count(bin_size, "bin_size")
     if step is None:
         step = 3 * bin_size if variant == "released" else _VLFEAT_STEP
@@ -140,5 +146,5 @@ def dsift(*, bin_size: int = 5, step: int | None = None, variant: str = "vlfeat"
             "step out, or use variant='vlfeat'."
         )
     return Representation(
-        gradient_histograms.Histograms(Dsift(int(bin_size), int(step), variant)), {}, jnp.float32(128)
+        gradient_histograms.Histograms(Dsift(int(bin_size), int(step), variant, gradient)), {}, jnp.float32(128)
     )

@@ -17,6 +17,7 @@ from invert_jax._util import safe_math
 from invert_jax.types import Features, Image, Params
 
 GATINGS = ("hard", "bilinear", "approximate")
+GRADIENTS = ("exact", "straight_through")
 _EXACT = jax.lax.Precision.HIGHEST
 
 
@@ -58,7 +59,7 @@ def one_sided_differences(image: jax.Array) -> tuple[jax.Array, jax.Array]:
     return along(image.T).T, along(image)
 
 
-def gate(gx: jax.Array, gy: jax.Array, count: int, gating: str) -> jax.Array:
+def gate(gx: jax.Array, gy: jax.Array, count: int, gating: str, *, gradient: str = "exact") -> jax.Array:
     """Splits the magnitude of every gradient over directed orientation bins `u_k = (cos, sin)(2 pi k / count)`.
 
     hard: `|g|` in the bin of largest `<g, u_k>`, the first on ties. bilinear: linearly in the angle between the two
@@ -70,6 +71,7 @@ def gate(gx: jax.Array, gy: jax.Array, count: int, gating: str) -> jax.Array:
       gy: derivative downward, the same shape.
       count: number of bins, even.
       gating: `hard`, `bilinear` or `approximate`.
+      gradient: `exact`, or `straight_through`, which gives hard gating the derivative of the bilinear one.
 
     Returns:
       `[..., count]`.
@@ -82,12 +84,23 @@ def gate(gx: jax.Array, gy: jax.Array, count: int, gating: str) -> jax.Array:
     magnitude = safe_math.safe_hypot(gx, gy)
     if gating == "hard":
         winner = jax.lax.stop_gradient(_first_best(gx, gy, count))
-        return jnp.where(winner[..., None] == _bins(count, winner.ndim), magnitude[..., None], 0)
+        hard = jnp.where(winner[..., None] == _bins(count, winner.ndim), magnitude[..., None], 0)
+        return hard if gradient == "exact" else safe_math.straight_through(hard, gate(gx, gy, count, "bilinear"))
     if gating == "bilinear":
         return split_linearly(magnitude, safe_math.safe_angle(gx, gy), count)
     # approximate: a convolution and a ReLU, without an angle or a decision
     scores = jnp.stack([gx * ux + gy * uy for ux, uy in _directions(count)], axis=-1)
     return jax.nn.relu(scores - math.cos(2 * math.pi / count) * magnitude[..., None])
+
+
+def clamp(values: jax.Array, limit: float, *, gradient: str = "exact") -> jax.Array:
+    """`min(values, limit)`; its derivative is 1 everywhere if `gradient` is `straight_through`.
+
+    >>> jax.grad(lambda v: clamp(v, 0.2, gradient="straight_through"))(0.5).item()
+    1.0
+    """
+    clamped = jnp.minimum(limit, values)
+    return clamped if gradient == "exact" else safe_math.straight_through(clamped, values)
 
 
 def split_linearly(magnitude: jax.Array, angle: jax.Array, count: int) -> jax.Array:
@@ -107,7 +120,7 @@ def split_linearly(magnitude: jax.Array, angle: jax.Array, count: int) -> jax.Ar
 
 
 def _bins(count, ndim):
-    return jnp.arange(count).reshape((1,) * ndim + (count,))
+    return jnp.arange(count, dtype=jnp.int32).reshape((1,) * ndim + (count,))
 
 
 def _directions(count) -> np.ndarray:

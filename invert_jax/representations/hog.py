@@ -21,12 +21,14 @@ class Hog(nn.Module):
       num_orientations: undirected orientations, O.
       binning: `hard`, `bilinear` or `approximate`.
       variant: `vlfeat` or `released`.
+      gradient: `exact` or `straight_through`.
     """
 
     cell_size: int
     num_orientations: int
     binning: str
     variant: str
+    gradient: str = "exact"
 
     def __call__(self, image: Image) -> Features:
         """`image [H, W, 1]`, 0..255 -> `[Hc, Wc, 3 O]`."""
@@ -46,20 +48,20 @@ class Hog(nn.Module):
         columns = gradient_histograms.triangles(_centers(num_columns, size) - first, size, gx.shape[1])
         if self.binning == "hard":  # gating is cheap enough to be recomputed within the pooling; an angle is not
             gx, gy = (gradient_histograms.fold_rows(g, size=size, count=num_rows, first=first) for g in (gx, gy))
-            energies = gradient_histograms.gate(gx, gy, 2 * self.num_orientations, self.binning)
+            energies = gradient_histograms.gate(gx, gy, 2 * self.num_orientations, self.binning, gradient=self.gradient)
             cells = gradient_histograms.pool_cells(energies, columns)
         else:
             rows = gradient_histograms.triangles(_centers(num_rows, size) - first, size, gx.shape[0])
             energies = gradient_histograms.gate(gx, gy, 2 * self.num_orientations, self.binning)
             cells = gradient_histograms.pool(energies, rows, columns)
-        return _normalize(cells, released)
+        return _normalize(cells, released, self.gradient)
 
 
 def _centers(count, size):
     return np.arange(count) * size + (size - 1) / 2
 
 
-def _normalize(cells, released):
+def _normalize(cells, released, gradient):
     """Block normalization, clamping and summation: directed histograms `[n, m, 2 O]` -> `[n, m, 3 O]`."""
     half = cells.shape[-1] // 2
     undirected = cells[..., :half] + cells[..., half:]
@@ -74,13 +76,19 @@ def _normalize(cells, released):
     corners = factors[:-1, :-1], factors[:-1, 1:], factors[1:, :-1], factors[1:, 1:]
 
     def recombine(histogram):
-        return sum(jnp.minimum(_CLAMP, histogram * factor[..., None]) for factor in corners) / 2
+        normalized = (histogram * factor[..., None] for factor in corners)
+        return sum(gradient_histograms.clamp(values, _CLAMP, gradient=gradient) for values in normalized) / 2
 
     return jnp.concatenate([recombine(cells), recombine(undirected)], axis=-1)
 
 
 def hog(
-    *, cell_size: int = 8, num_orientations: int = 9, binning: str = "hard", variant: str = "vlfeat"
+    *,
+    cell_size: int = 8,
+    num_orientations: int = 9,
+    binning: str = "hard",
+    variant: str = "vlfeat",
+    gradient: str = "exact",
 ) -> Representation:
     """Histograms of oriented gradients: HOG, HOGb (`binning="bilinear"`), or the paper's ReLU form.
 
@@ -95,6 +103,9 @@ def hog(
         code, which drops partial cells and the blocks that reach beyond the image. Its floor of 1e-6 under the block
         norm makes gradients huge where an image is nearly flat: a descent that starts from a flat image instead of
         noise diverges.
+      gradient: `exact`, or `straight_through`: the same features, bit for bit, whose derivative is that of bilinear
+        binning without the clamp. The exact derivative of `hard` binning does not know that turning an edge changes its
+        bin, and the clamp's is 0 wherever it acts; descents by it stop far from the target (`docs/results.md`).
 
     Returns:
       A representation of gray images `[H, W, 1]`, 0..255; features `[Hc, Wc, 3 O]`: 2 O directed, then O
@@ -102,16 +113,18 @@ def hog(
       `Hc = (H + cell_size // 2) // cell_size`, or `H // cell_size` for `released`.
 
     Raises:
-      ValueError: an unknown binning or variant, or a size that is not positive.
+      ValueError: an unknown binning, variant or gradient, or a size that is not positive.
 
-    Source: Felzenszwalb et al. 2010; Mahendran & Vedaldi 2015, section 3; VLFeat 0.9.21.
+    Source: Felzenszwalb et al. 2010; Mahendran & Vedaldi 2015, section 3; VLFeat 0.9.21; straight-through gradients,
+    Bengio et al. 2013.
 
     >>> hog()(jnp.zeros((64, 77, 1))).shape
     (8, 10, 27)
     """
     checks.require_choice(binning, gradient_histograms.GATINGS, "HOG binning")
     checks.require_choice(variant, VARIANTS, "HOG variant")
+    checks.require_choice(gradient, gradient_histograms.GRADIENTS, "HOG gradient")
     checks.require_count(cell_size, "cell_size")
     checks.require_count(num_orientations, "num_orientations")
-    module = Hog(int(cell_size), int(num_orientations), binning, variant)
+    module = Hog(int(cell_size), int(num_orientations), binning, variant, gradient)
     return Representation(gradient_histograms.Histograms(module), {}, jnp.float32(128))

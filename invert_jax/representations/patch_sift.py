@@ -83,7 +83,7 @@ def _convolve(image, kernel):
         for (i, j), weight in np.ndenumerate(kernel[::-1, ::-1])
         if weight
     )
-    return sum(taps, jnp.zeros(()))
+    return sum(taps, jnp.zeros((), jnp.float32))
 
 
 def _bin_weights(length, patch_size, stride):

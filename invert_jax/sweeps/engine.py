@@ -20,6 +20,7 @@ import numpy as np
 from jax.sharding import Mesh
 
 from invert_jax import sampling
+from invert_jax._util import checks
 from invert_jax.sweeps import cost, spec, store
 
 _EVERY = 20  # steps between reports, at which a run may also be stopped
@@ -106,7 +107,14 @@ def run(
             raise
         what = f"The disk of {path} {_DISK[error.errno]}; make space or allow writing, and start the command again"
         raise OSError(error.errno, f"{what}: finished batches are saved.") from None
-    return store.load_sweep(path)
+    results = store.load_sweep(path)
+    finite, failed_at = (
+        np.concatenate([getattr(r, field) for r in results.values()]) for field in ("finite", "failed_at")
+    )
+    sentence = checks.divergence(finite, failed_at)
+    if sentence:
+        warn(sentence)
+    return results
 
 
 class _Run:
@@ -190,8 +198,9 @@ class _Run:
         # Clipped, so that a finite image stays finite in half precision.
         image = np.where(np.isfinite(found.image), found.image.clip(-most, most), found.image)
         restart = np.array([job[1] if job else -1 for job in slots], np.int32)
+        error = np.full(width, np.nan, np.float32) if found.error is None else found.error.astype(np.float32)
         batch = store.Restarts(
-            *(restart, image.astype(self.sweep.dtype), found.error.astype(np.float32), found.energy, found.finite),
+            *(restart, image.astype(self.sweep.dtype), error, found.energy, found.finite),
             *(found.evaluations, found.failed_at, np.full(width, self.chunk_size, np.int32)),
             np.full(width, seconds, np.float32),
         )

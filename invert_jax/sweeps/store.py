@@ -37,10 +37,10 @@ class Restarts(NamedTuple):
 
     restart: np.ndarray  # [R], which ones, ascending
     image: np.ndarray  # [R, H, W, C], 0..255, not clipped
-    error: np.ndarray  # [R], relative
+    error: np.ndarray  # [R], relative; NaN for a loss that measures no distance
     energy: Energy  # of [R, T], each before the step of that column
     finite: np.ndarray  # [R]; leave out the others
-    evaluations: np.ndarray  # [R], of the gradient
+    evaluations: np.ndarray  # [R], of the energy
     failed_at: np.ndarray  # [R], step of the first energy not finite; all, if only the result is not; -1 for none
     chunk_size: np.ndarray  # [R], restarts at a time on a device, on which the rounding depends
     seconds: np.ndarray  # [R], of the batch, over the restarts in it; the first batch of a program compiles

@@ -65,7 +65,7 @@ def test_flags_change_the_recipe():
     assert (changed.weight("tv"), changed.weight("alpha_norm")) == (2, 0)
     assert ij.regularizers.TotalVariation(1.5) in [prior.function for prior in changed.priors]
     same = {"loss": changed.loss, "sigma": 9, "priors": changed.priors}
-    assert changed == dataclasses.replace(ij.recipes.laplacian_pyramid("fc8"), **same)
+    assert changed == dataclasses.replace(ij.recipes.natural_spectrum(), **same)
 
 
 def test_stages_are_those_of_pixels_or_coarse_and_fine_ones():
@@ -73,4 +73,4 @@ def test_stages_are_those_of_pixels_or_coarse_and_fine_ones():
     pyramid = recipe("conv1", "laplacian_pyramid", "--stages=0.2x2,0.1x3,0.1x4")
     assert pyramid.stages == (*[Stage(0.2, 2)] * 5, Stage(0.1, 3), Stage(0.1, 4, 0.1))
     with pytest.raises(ValueError, match="coarse"):
-        recipe("conv1", "default", "--stages=0.2x2")
+        recipe("conv1", "laplacian_pyramid", "--stages=0.2x2")
