@@ -81,9 +81,9 @@ def main() -> int:
         found = {}
         for name in names:
             recipe = paper.stretched(flags.recipe(name, representation), FLAGS.evaluations)
-            found[name] = cache.inversions(
-                workdir, representation, recipe, images, num_restarts=FLAGS.num_restarts, description=f"{word}, {name}"
-            )
+            found[name] = [
+                _inversions(workdir, representation, recipe, photo, f"{word}, {name}") for photo in photographs
+            ]
             numbers = measure(representation, found[name], images, scale_by)
             rows.append({"representation": word, "recipe": name, **numbers})
         sheets[f"{word}"] = _sheet(word, found, photographs)
@@ -103,6 +103,12 @@ def main() -> int:
     )
 
 
+def _inversions(workdir, representation, recipe, photo, description):
+    """The restarts of one photograph, saved apart from the others', so that a later run may add photographs."""
+    options = {"num_restarts": FLAGS.num_restarts, "description": f"{description}, {photo.name}"}
+    return cache.inversions(workdir, representation, recipe, [photo.image], **options)[0]
+
+
 def measure(
     representation: ij.Representation,
     found: list[ij.sweeps.Restarts],
@@ -111,13 +117,13 @@ def measure(
 ) -> dict[str, np.ndarray]:
     """The numbers of every photograph, `[N]`: means over its finite restarts, NaN where there are none."""
     scale = np.stack([representation(image) for image in scale_by])
-    everything, parts = np.stack(images), []
-    for i, (restarts, image) in enumerate(zip(found, images, strict=True)):
+    everything, parts = np.stack([*images, *scale_by]), []
+    for restarts, image in zip(found, images, strict=True):
         target = np.asarray(representation(image))
         parts.append([])
         for restored in np.clip(restarts.image[restarts.finite], 0, 255):
             features = np.asarray(representation(restored))
-            parts[-1].append(_of_restart(restored, i, everything, features, target, scale))
+            parts[-1].append(_of_restart(restored, image, everything, features, target, scale))
     shared = {
         "relative_error": [restarts.error for restarts in found],
         "fall": [ij.metrics.remaining_fall(restarts.energy.total) for restarts in found],
@@ -133,8 +139,8 @@ def measure(
 _NUMBERS = ("normalized_error", "psnr", "ssim", "image_error", "gradients", "slope", "nearest")
 
 
-def _of_restart(restored, i, images, features, target, scale) -> dict[str, float]:
-    image, photograph = restored, images[i]
+def _of_restart(restored, photograph, everything, features, target, scale) -> dict[str, float]:
+    image, nearest = restored, everything[ij.metrics.nearest(restored, everything)]
     if photograph.shape[2] == 1:
         spread, middle = photograph.std(), photograph.mean()
         image = (restored - restored.mean()) / max(restored.std(), 1e-6) * spread + middle
@@ -143,9 +149,9 @@ def _of_restart(restored, i, images, features, target, scale) -> dict[str, float
         "psnr": ij.metrics.psnr(image, photograph),
         "ssim": ij.metrics.ssim(image, photograph),
         "image_error": ij.metrics.image_error(image, photograph),
-        "gradients": ij.metrics.gradient_histogram_intersection(image, images),
+        "gradients": ij.metrics.gradient_histogram_intersection(image, everything),
         "slope": ij.metrics.spectrum_slope(image),
-        "nearest": ij.metrics.nearest(restored, images) == i,
+        "nearest": np.array_equal(nearest, photograph),
     }
 
 
@@ -174,7 +180,8 @@ def _differences(rows, names) -> list[dict[str, Any]]:
 
 def _differences_table(differences) -> str:
     def text(interval, factor):
-        return "{:.2f} [{:.2f}, {:.2f}]".format(*(factor * value for value in interval))
+        estimate, low, high = (f"{factor * value:.2f}" for value in interval)
+        return f"{estimate} [{low}, {high}]" if np.isfinite(interval.low) else f"{estimate} [-]"
 
     columns = (
         ("", "representation", str),

@@ -146,7 +146,8 @@ def fourier(*, decay: float = 1.0, corner: float = 1.0, decorrelate: bool = True
     """The coefficients of a range-constrained image in a whitened Fourier basis with decorrelated colors.
 
     The variable is `[2, H, W // 2 + 1, C]`, the real and imaginary parts of a spectrum that is divided by `f^-decay`,
-    as natural images' spectra fall off. With `F` the Fourier transform and `M` the matrix of the colors' axes,
+    as natural images' spectra fall off. With `F` the Fourier transform, and `M` the matrix of the colors' axes, each as
+    long as its standard deviation to the power `decay`,
 
         image = 127.5 + 127.5 tanh(I_pre / 2),  I_pre = M F^-1(s max(f, corner)^-decay z),
 
@@ -155,7 +156,7 @@ def fourier(*, decay: float = 1.0, corner: float = 1.0, decorrelate: bool = True
     faint noise of that spectrum.
 
     Args:
-      decay: exponent; 1 is natural images', 0 a plain Fourier basis.
+      decay: exponent; 1 is natural images', 0 a plain Fourier basis, and between them both count in part.
       corner: frequency below which all count alike, periods along the longer side of the image.
       decorrelate: whether the three channels of color images are along the axes of ImageNet's colors.
 
@@ -193,10 +194,12 @@ class _Basis:
         return _falloff(height, width, self.decay, self.corner)
 
     def colors(self, channels):
-        """The matrix that rows of coefficients are multiplied by to be channels; its rows' mean square norm is 1."""
+        """The matrix that rows of coefficients are multiplied by to be channels, whose mean variance is 1."""
         if not self.decorrelate or channels != 3:
             return np.eye(channels, dtype=np.float32)
-        return _COLORS.T * np.float32(np.sqrt(3 / np.sum(_COLORS**2)))
+        lengths = np.linalg.norm(_COLORS, axis=0)
+        axes = _COLORS / lengths * lengths**self.decay
+        return axes.T * np.float32(np.sqrt(3 / np.sum(axes**2)))
 
 
 @dataclasses.dataclass(frozen=True)

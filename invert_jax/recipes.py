@@ -366,7 +366,7 @@ _normalized_momentum = functools.partial(optax.novograd, b1=0.9, b2=0.9)
 def natural_spectrum(
     *,
     num_steps: int = 400,
-    rates: tuple[float, float] = (2.0, 0.05),
+    rates: tuple[float, float] = (2.0, 0.03),
     lambda_tv: float = 20.0,
     lambda_alpha: float | None = None,
     decay: float = 0.7,

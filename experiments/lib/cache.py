@@ -43,8 +43,8 @@ def inversions(
     # A later run may ask for fewer than an earlier one made; a sweep does not shrink.
     saved = ij.load_sweep(folder).manifest["num_restarts"] if (folder / "manifest.json").exists() else 0
     sweep = dataclasses.replace(sweep, num_restarts=max(num_restarts, saved))
-    # One at a time where there are too few to fill a chunk, the rest of which would be padding.
-    chunk_size = 1 if num_restarts * len(images) < 4 else None
+    # A smaller chunk where there are too few to fill one, the rest of which would be padding.
+    chunk_size = {1: 1, 2: 2, 3: 1}.get(num_restarts * len(images))
     results = progress.run(sweep, folder, description=description, chunk_size=chunk_size)
     found = [results[which] for which in sorted(results)]
     found = [restarts._replace(error=np.where(restarts.finite, restarts.error, np.nan)) for restarts in found]

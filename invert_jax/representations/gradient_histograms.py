@@ -19,6 +19,7 @@ from invert_jax.types import Features, Image, Params
 GATINGS = ("hard", "bilinear", "approximate")
 GRADIENTS = ("exact", "straight_through")
 _EXACT = jax.lax.Precision.HIGHEST
+_BORDER = 0.25  # of the angle between bins; at 1, 0.5 and 0.1 inversions of HOG by 400 steps end at higher errors
 
 
 @dataclasses.dataclass(frozen=True)
@@ -71,7 +72,8 @@ def gate(gx: jax.Array, gy: jax.Array, count: int, gating: str, *, gradient: str
       gy: derivative downward, the same shape.
       count: number of bins, even.
       gating: `hard`, `bilinear` or `approximate`.
-      gradient: `exact`, or `straight_through`, which gives hard gating the derivative of the bilinear one.
+      gradient: `exact`, or `straight_through`, which gives hard gating the derivative of a gating that passes from one
+        bin to the next linearly in the angle, over the middle quarter of the angle between their centers.
 
     Returns:
       `[..., count]`.
@@ -85,7 +87,10 @@ def gate(gx: jax.Array, gy: jax.Array, count: int, gating: str, *, gradient: str
     if gating == "hard":
         winner = jax.lax.stop_gradient(_first_best(gx, gy, count))
         hard = jnp.where(winner[..., None] == _bins(count, winner.ndim), magnitude[..., None], 0)
-        return hard if gradient == "exact" else safe_math.straight_through(hard, gate(gx, gy, count, "bilinear"))
+        if gradient == "exact":
+            return hard
+        narrow = split_linearly(magnitude, safe_math.safe_angle(gx, gy), count, width=_BORDER)
+        return safe_math.straight_through(hard, narrow)
     if gating == "bilinear":
         return split_linearly(magnitude, safe_math.safe_angle(gx, gy), count)
     # approximate: a convolution and a ReLU, without an angle or a decision
@@ -103,15 +108,20 @@ def clamp(values: jax.Array, limit: float, *, gradient: str = "exact") -> jax.Ar
     return clamped if gradient == "exact" else safe_math.straight_through(clamped, values)
 
 
-def split_linearly(magnitude: jax.Array, angle: jax.Array, count: int) -> jax.Array:
+def split_linearly(magnitude: jax.Array, angle: jax.Array, count: int, *, width: float = 1.0) -> jax.Array:
     """Splits `magnitude` `[...]` between the two orientation bins nearest to `angle` (radians): `[..., count]`.
+
+    With a `width` below 1 a bin has all of it but for that share of the angle to the next one, about the middle.
 
     >>> split_linearly(jnp.array(1.0), jnp.array(jnp.pi / 8), 8)[:3].tolist()
     [0.5, 0.5, 0.0]
     """
     position = angle * (count / (2 * math.pi))
     lower = jnp.floor(position)
-    above = (position - lower) * magnitude
+    share = position - lower
+    if width < 1:
+        share = jnp.clip((share - 0.5) / width + 0.5, 0, 1)
+    above = share * magnitude
     bins = _bins(count, position.ndim)
     first = jnp.mod(lower.astype(jnp.int32), count)[..., None]
     second = jnp.where(first == count - 1, 0, first + 1)

@@ -103,9 +103,9 @@ def hog(
         code, which drops partial cells and the blocks that reach beyond the image. Its floor of 1e-6 under the block
         norm makes gradients huge where an image is nearly flat: a descent that starts from a flat image instead of
         noise diverges.
-      gradient: `exact`, or `straight_through`: the same features, bit for bit, whose derivative is that of bilinear
-        binning without the clamp. The exact derivative of `hard` binning does not know that turning an edge changes its
-        bin, and the clamp's is 0 wherever it acts; descents by it stop far from the target (`docs/results.md`).
+      gradient: `exact`, or `straight_through`: the same features, bit for bit, with the derivative of a binning that
+        passes continuously from bin to bin, and of no clamp. The exact derivative of `hard` binning does not know that
+        turning an edge changes its bin, and the clamp's is 0 where it acts; descents by it stop far from the target.
 
     Returns:
       A representation of gray images `[H, W, 1]`, 0..255; features `[Hc, Wc, 3 O]`: 2 O directed, then O
