@@ -417,6 +417,7 @@ def _write_numbers(workdir, about, found, image):
         "psnr": [ij.metrics.psnr(restart, image) for restart in clipped] if image.shape[2] == 3 else None,
         "diverged": int(np.sum(~found.finite)),
         "failed_at": found.failed_at,
+        "remaining_fall": ij.metrics.remaining_fall(found.energy.total),
         "seconds": round(time.monotonic() - _START, 1),
     }
     command.write_results(workdir, numbers)
@@ -426,6 +427,8 @@ def _write_numbers(workdir, about, found, image):
 def _conclude(workdir, numbers):
     diverged, count = numbers["diverged"], len(numbers["errors"])
     command.say(f"{numbers['seconds']:.0f} s; pictures, preimages.npz and results.json are in {workdir}")
+    if np.any(np.greater(numbers["remaining_fall"], ij.metrics.FALLING)):
+        command.say("† The descent has not converged: its last tenth lowered the energy by more than 5 %.")
     sentence = checks.divergence(numbers["finite"], numbers["failed_at"], default="--recipe=default")
     if sentence:
         command.say(sentence, style="yellow" if diverged < count else "red")
@@ -497,6 +500,7 @@ def _table(numbers, title):
     decibels = absent if numbers["psnr"] is None else [f"{value:.1f}" for value in numbers["psnr"]]
     for r, (error, finite) in enumerate(zip(numbers["errors"], numbers["finite"], strict=True)):
         terms = (f"{energies[r]:.4f}" for energies in final)
-        cells = (f"{100 * error:.1f}" if np.isfinite(error) else "-", *terms, decibels[r], str(ranks[r]))
+        mark = "†" if numbers["remaining_fall"][r] > ij.metrics.FALLING else ""
+        cells = (f"{100 * error:.1f}{mark}" if np.isfinite(error) else "-", *terms, decibels[r], str(ranks[r]))
         table.add_row(str(r), *(cells if finite else ("not finite", *["-"] * 5)))
     return table

@@ -86,7 +86,8 @@ def mean_over_leaves(
     if len(values) == 1:
         return values[0]
     shares = [1.0] * len(leaves) if weights is None else structure.flatten_up_to(weights)
-    return sum(share * value for share, value in zip(shares, values, strict=True)) / sum(shares)
+    weighted = jnp.stack([share * value for share, value in zip(shares, values, strict=True)])
+    return jnp.sum(weighted) / sum(shares)
 
 
 def normalized_squared_l2(features: jax.Array, target: jax.Array, mask: jax.Array | None = None) -> jax.Array:

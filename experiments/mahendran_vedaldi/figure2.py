@@ -14,7 +14,7 @@ blurs: its error is larger.
 
 import numpy as np
 
-import invert_jax as ij
+from experiments.lib import paper
 from experiments.lib.figure import Case, Figure, Measure
 
 WEIGHTS = {1.0: 1.845e-3, 2.0: 50.0}
@@ -48,7 +48,7 @@ def _details(images):
 
 
 def _case(layer, beta):
-    return Case(f"beta {beta:g}", layer, ij.recipes.mahendran_vedaldi(lambda_tv=WEIGHTS[beta], beta=beta))
+    return Case(f"beta {beta:g}", layer, paper.published_recipe(lambda_tv=WEIGHTS[beta], beta=beta))
 
 
 FIGURE = Figure(

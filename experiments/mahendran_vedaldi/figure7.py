@@ -15,7 +15,7 @@ denominator, in gray levels; the weights differ from layer to layer, and so does
 """
 
 import invert_jax as ij
-from experiments.lib import flags
+from experiments.lib import flags, paper
 from experiments.lib.figure import Case, Figure
 
 WEIGHTS = {"pool5": 0.5, "relu6": 5.0, "relu7": 50.0, "fc8": 50.0}
@@ -27,7 +27,7 @@ def _cases(layer):
     if weight is None:
         weight = WEIGHTS.get(layer, ij.recipes.for_layer(layer).weight("tv"))
     label = f"{layer}, lambda_V {weight:g}"
-    return [Case(label, layer, ij.recipes.mahendran_vedaldi(lambda_tv=weight))]
+    return [Case(label, layer, paper.published_recipe(lambda_tv=weight))]
 
 
 FIGURE = Figure(

@@ -10,7 +10,6 @@ anything: the network has strong non-natural confounders. Our number for the noi
 reconstruction (mean length of its gradient) over that of the photograph, 1 if they vary alike; the paper gives none.
 """
 
-import invert_jax as ij
 from experiments.lib import paper
 from experiments.lib.figure import Figure, Measure, cases_by_weight
 
@@ -22,7 +21,7 @@ def _ratio(image, photograph, _):
 FIGURE = Figure(
     name="figure8",
     title="Figure 8: less and less TV",
-    cases=cases_by_weight(ij.recipes.mahendran_vedaldi, 50.0, 5.0, 0.5, 0.05, 0.005, 0.0),
+    cases=cases_by_weight(paper.published_recipe, 50.0, 5.0, 0.5, 0.05, 0.005, 0.0),
     layers=("fc8",),
     measures={"variation_ratio": Measure("total variation over the photograph's", _ratio, 2, "variation x")},
 )

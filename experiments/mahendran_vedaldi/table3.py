@@ -52,7 +52,7 @@ def published(layer: str, lambda_tv: float | None = None) -> str:
 
 def _cases(layer):
     lambdas = [_bold(layer)] if flags.FLAGS.lambdas == ["bold"] else flags.numbers("lambdas", other="bold")
-    recipes = {weight: flags.restage(ij.recipes.mahendran_vedaldi(lambda_tv=weight)) for weight in lambdas}
+    recipes = {weight: flags.restage(paper.published_recipe(lambda_tv=weight)) for weight in lambdas}
     return [paper.Case(f"lambda_V {weight:g}", layer, recipe) for weight, recipe in recipes.items()]
 
 

@@ -8,6 +8,9 @@ from invert_jax import losses, networks
 from invert_jax._util import checks, safe_math
 from invert_jax.weights import lpips_jax
 
+FALLING = 0.05
+"""The `remaining_fall` above which tables mark an error, since its descent has not converged."""
+
 _PEAK = 255.0
 _SSIM_RADIUS = 5  # 3.5 standard deviations of 1.5 pixels, as Wang et al. (2004) cut their window
 _SSIM_SIGMA = 1.5

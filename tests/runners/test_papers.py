@@ -125,7 +125,7 @@ def test_the_papers_rows_agree():
 
 @pytest.mark.parametrize("num_steps", [20, 601, 2000])
 def test_stretched_stages_have_that_many_steps(num_steps):
-    stretched = running.module("singh_namboodiri.pixels_vs_pyramid").stretched
+    stretched = paper.stretched
     for recipe in (ij.recipes.for_layer("conv1"), ij.recipes.laplacian_pyramid("conv1")):
         long = stretched(recipe, num_steps)
         assert long.num_steps == num_steps and min(s.num_steps for s in long.stages) >= 1 and long.tolerance is None

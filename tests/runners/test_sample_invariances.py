@@ -62,9 +62,9 @@ def test_a_sweep_by_json_is_extended_by_flags(tmp_path):
 
 
 def test_every_restart_diverged(tmp_path):
-    recipes = "--recipes=default,mahendran_vedaldi"
-    assert run(tmp_path, *SMALL, "--stages=1e30x3", recipes, "--mask=central:2") == 1
-    assert {case for case, _ in ij.load_sweep(tmp_path)} == {"hog-default", "hog-mahendran_vedaldi"}
+    words = "--representations=hog,hogb", "--recipes=mahendran_vedaldi"
+    assert run(tmp_path, *SMALL, "--stages=1e30x3", *words, "--mask=central:2") == 1
+    assert {case for case, _ in ij.load_sweep(tmp_path)} == {"hog", "hogb"}
 
 
 @pytest.mark.parametrize("content", ["[1]", '{"colour": 1}', '{"num_restarts": 1}', '{"seed": null, "recipes": "x"}'])
