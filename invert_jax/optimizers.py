@@ -1,5 +1,6 @@
-"""Momentum descent with a reset, as an optax transformation; any other one serves as well."""
+"""Momentum descent, with a reset or a normalized gradient, as optax transformations; any other one serves as well."""
 
+import math
 from typing import Any, NamedTuple
 
 import jax
@@ -7,6 +8,8 @@ import jax.numpy as jnp
 import optax
 
 from invert_jax._util.reprs import short_repr
+
+_SMALLEST_ROOT = 1e-15  # of a mean square of gradients: its square is above what float32 cannot hold
 
 
 class MomentumState(NamedTuple):
@@ -57,3 +60,35 @@ def momentum_descent(learning_rate: jax.Array | float, *, decay: float = 0.9) ->
         return momentum, MomentumState(momentum, rate)
 
     return optax.GradientTransformation(init, update)
+
+
+def normalized_momentum(
+    learning_rate: jax.Array | float, *, decay: float = 0.9, b2: float = 0.9
+) -> optax.GradientTransformation:
+    """Momentum descent on a gradient divided by the running root mean square of its entries: NovoGrad.
+
+    `v <- b2 v + (1 - b2) mean(grad^2)`, a scalar; `m <- decay m + grad / sqrt(v)`; `x <- x - rate m`. So the rate is a
+    length, the root mean square of a step's entries before momentum, whatever the scale of the gradient and the number
+    of entries. A gradient of zero moves nothing.
+
+    Args:
+      learning_rate: a scalar.
+      decay: share of the last update that persists.
+      b2: share of the last mean square that persists.
+
+    Returns:
+      An optax transformation.
+
+    Source: Ginsburg et al., "Stochastic gradient methods with layer-wise adaptive moments for training of deep
+    networks", 2019; `optax.novograd`, which takes the norm instead of the root mean square.
+
+    >>> descent, x = normalized_momentum(0.5), jnp.zeros(2)
+    >>> update, _ = descent.update(jnp.array([3e-9, -4e-9]), descent.init(x), x)
+    >>> [round(float(entry), 2) for entry in update]  # -0.5 (3, -4) / sqrt((9 + 16) / 2)
+    [-0.42, 0.57]
+    """
+    return optax.chain(
+        optax.scale_by_novograd(b1=decay, b2=b2, eps=_SMALLEST_ROOT),
+        optax.stateless(lambda updates, _: jax.tree.map(lambda update: update * math.sqrt(update.size), updates)),
+        optax.scale_by_learning_rate(learning_rate),
+    )

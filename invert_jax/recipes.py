@@ -360,31 +360,31 @@ FALLING_STAGES = 8
 
 _WITHDRAWN = 0.01  # what the priors of the last stage but one have of their weight
 
-_normalized_momentum = functools.partial(optax.novograd, b1=0.9, b2=0.9)
-
 
 def natural_spectrum(
     *,
     num_steps: int = 400,
-    rates: tuple[float, float] = (2.0, 0.03),
+    rates: tuple[float, float] = (0.006, 1e-4),
     lambda_tv: float = 20.0,
     lambda_alpha: float | None = None,
     decay: float = 0.7,
     corner: float = 4.0,
 ) -> Recipe:
-    """Momentum descent by steps of given lengths on a natural image's spectrum, its priors withdrawn by and by.
+    """Momentum descent by steps of given lengths on the whitened spectrum of an image, whose priors are withdrawn.
 
-    Three things make it converge on what it does not know. The gradient is divided by the running mean of its norm
-    (NovoGrad), so that a rate is a length, which no network's scale and no prior's curvature makes unstable. The
-    variable is the spectrum of a range-constrained image divided by that of natural images, so that a step of given
-    length changes coarse structure and brightness more than pixels and hues. And lengths and priors fall geometrically,
-    from a step that crosses the space of images in dozens of steps and priors that hold it smooth, to ones too small to
-    matter.
+    Three things make it converge on representations that it knows nothing of:
+
+    - The gradient is divided by the running root of its mean square (`optimizers.normalized_momentum`). A rate is then
+      a length, and neither the scale of a network nor the curvature of a prior makes it unstable.
+    - The variable is the spectrum of a range-constrained image divided by that of natural images
+      (`parameterizations.fourier`). A step then changes coarse structure and brightness more than pixels and hues.
+    - Lengths and priors fall geometrically over the stages, from steps that cross the space of images in dozens and
+      priors that hold it smooth, to steps too small to matter and no priors.
 
     Args:
       num_steps: T, the steps of all stages.
-      rates: length of a step in the first stage and in the last, in the norm of the variable, in which the coefficients
-        of a natural image have about unit variance.
+      rates: root mean square of a step in the first stage and in the last, before momentum makes it up to ten times
+        longer; the coefficients of a natural image have about unit variance.
       lambda_tv: weight of TV^2 in the first stage, which falls to a hundredth in the last but one and 0 in the last.
       lambda_alpha: weight of the alpha-norm, likewise; None is the balancing rule.
       decay: of the spectrum, see `parameterizations.fourier`.
@@ -396,11 +396,11 @@ def natural_spectrum(
     Raises:
       ValueError: fewer steps than stages, or a rate or weight out of range.
 
-    Source: `docs/recipes.md` has what was tried. NovoGrad: Ginsburg et al. 2019.
+    Source: `docs/recipes.md` has what was tried.
 
     >>> recipe = natural_spectrum(num_steps=1000)
     >>> recipe.num_steps, recipe.stages[0].rate, recipe.stages[-1].prior_weight
-    (1000, 2.0, 0.0)
+    (1000, 0.006, 0.0)
     """
     checks.require_count(num_steps, "num_steps")
     if num_steps < FALLING_STAGES:
@@ -419,7 +419,7 @@ def natural_spectrum(
         stages=tuple(stages),
         priors=_priors(lambda_alpha, 6.0, lambda_tv, 2.0),
         loss=losses.normalized_l2,
-        optimizer=_normalized_momentum,
+        optimizer=optimizers.normalized_momentum,
         parameterization=parameterizations.fourier(decay=decay, corner=corner),
     )
     check_recipe(recipe)

@@ -55,3 +55,33 @@ def test_variables_may_be_trees_and_rates_may_be_traced():
     update = jax.jit(first_update)(0.5)
     assert jax.tree.map(jnp.shape, update) == {"a": (2, 3), "b": [()]}
     assert all(np.all(np.asarray(leaf) == -0.5) for leaf in jax.tree.leaves(update))
+
+
+@pytest.mark.parametrize("scale", [1e-9, 1.0, 1e9])
+def test_normalized_momentum_against_numpy(scale):
+    """Its path does not depend on the scale of the gradient."""
+    x, momentum, square, path = START.copy(), np.zeros(3), None, []
+    for _ in range(15):
+        gradient = HESSIAN * x
+        mean = np.mean(gradient**2)
+        square = mean if square is None else 0.8 * square + 0.2 * mean
+        momentum = 0.7 * momentum + gradient / np.sqrt(square)
+        x = x - 0.05 * momentum
+        path.append(x)
+    descent = optimizers.normalized_momentum(0.05, decay=0.7, b2=0.8)
+    x, found = jnp.asarray(START, jnp.float32), []
+    state = descent.init(x)
+    for _ in range(15):
+        updates, state = descent.update(scale * HESSIAN * x, state, x)
+        x = optax.apply_updates(x, updates)
+        found.append(x)
+    np.testing.assert_allclose(found, path, rtol=1e-4, atol=1e-5)
+
+
+def test_normalized_momentum_of_a_zero_gradient_moves_nothing():
+    descent = optimizers.normalized_momentum(0.1)
+    x = jnp.zeros(3)
+    updates, state = descent.update(jnp.zeros(3), descent.init(x), x)
+    assert updates.tolist() == [0, 0, 0]
+    updates, _ = descent.update(jnp.ones(3), state, x)
+    assert np.all(np.isfinite(updates))

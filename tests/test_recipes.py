@@ -79,11 +79,11 @@ def test_default_is_one_recipe_for_everything():
 
 
 def test_natural_spectrum_falls_geometrically_over_its_stages():
-    recipe = recipes.natural_spectrum(num_steps=803, rates=(4.0, 0.04), lambda_tv=7.0)
+    recipe = recipes.natural_spectrum(num_steps=803, rates=(0.04, 4e-4), lambda_tv=7.0)
     rates, counts, weights = (
         [getattr(stage, field) for stage in recipe.stages] for field in ("rate", "num_steps", "prior_weight")
     )
-    np.testing.assert_allclose(rates, np.geomspace(4, 0.04, 8), rtol=5e-3)
+    np.testing.assert_allclose(rates, np.geomspace(0.04, 4e-4, 8), rtol=5e-3)
     np.testing.assert_allclose(weights, [*np.geomspace(1, 0.01, 7), 0], rtol=5e-3)
     assert recipe.num_steps == 803 and max(counts) - min(counts) <= 1
     assert (recipe.weight("tv"), recipe.weight("alpha_norm")) == (7.0, None)
