@@ -117,13 +117,14 @@ def measure(
 ) -> dict[str, np.ndarray]:
     """The numbers of every photograph, `[N]`: means over its finite restarts, NaN where there are none."""
     scale = np.stack([representation(image) for image in scale_by])
-    everything, parts = np.stack([*images, *scale_by]), []
+    others, parts = [*images, *scale_by], []
     for restarts, image in zip(found, images, strict=True):
         target = np.asarray(representation(image))
         parts.append([])
         for restored in np.clip(restarts.image[restarts.finite], 0, 255):
             features = np.asarray(representation(restored))
-            parts[-1].append(_of_restart(restored, image, everything, features, target, scale))
+            error = ij.metrics.normalized_error(features[None], target[None], scale=scale)[0]
+            parts[-1].append({"normalized_error": error, **paper.naturalness(restored, image, others)})
     shared = {
         "relative_error": [restarts.error for restarts in found],
         "fall": [ij.metrics.remaining_fall(restarts.energy.total) for restarts in found],
@@ -136,23 +137,7 @@ def measure(
     }
 
 
-_NUMBERS = ("normalized_error", "psnr", "ssim", "image_error", "gradients", "slope", "nearest")
-
-
-def _of_restart(restored, photograph, everything, features, target, scale) -> dict[str, float]:
-    image, nearest = restored, everything[ij.metrics.nearest(restored, everything)]
-    if photograph.shape[2] == 1:
-        spread, middle = photograph.std(), photograph.mean()
-        image = (restored - restored.mean()) / max(restored.std(), 1e-6) * spread + middle
-    return {
-        "normalized_error": ij.metrics.normalized_error(features[None], target[None], scale=scale)[0],
-        "psnr": ij.metrics.psnr(image, photograph),
-        "ssim": ij.metrics.ssim(image, photograph),
-        "image_error": ij.metrics.image_error(image, photograph),
-        "gradients": ij.metrics.gradient_histogram_intersection(image, everything),
-        "slope": ij.metrics.spectrum_slope(image),
-        "nearest": np.array_equal(nearest, photograph),
-    }
+_NUMBERS = ("normalized_error", *paper.NATURALNESS)
 
 
 def _mean(values) -> float:

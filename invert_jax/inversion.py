@@ -69,10 +69,9 @@ def make_problem(
     target = checks.require_target(target, features, image_shape)
     mask = None if mask is None else checks.require_masks(mask, target, distance=losses.is_distance(recipe.loss))
     checks.require_weights(recipe.feature_weights, features)
-    start = recipe.parameterization.init
-    optax_support.require_descent(
-        recipe.optimizer, jax.eval_shape(lambda key: start(key, image_shape), jax.random.key(0))
-    )
+    start, key = recipe.parameterization.init, jax.random.key(0)
+    optax_support.require_descent(recipe.optimizer, jax.eval_shape(lambda key: start(key, image_shape), key))
+    checks.require_transform(recipe.transform, key, image_shape)
     center = checks.require_center(representation.center, image_shape)
     sigma = regularizers.default_sigma(image_shape) if recipe.sigma is None else recipe.sigma
     priors = tuple(prior.with_balanced_weight(sigma) for prior in recipe.priors)

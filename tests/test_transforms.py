@@ -107,5 +107,13 @@ def test_refusals(key):
     ):
         with refused(noun):
             make()
+    for wrong in (
+        lambda key, image: image[1:],
+        lambda key, image: image.astype("float16"),
+        lambda key, image: (image,),
+    ):
+        recipe = dataclasses.replace(ij.recipes.natural_spectrum(), transform=wrong)
+        with refused("transform"):
+            ij.invert(key, ij.from_function(brightness), jnp.ones(3), recipe, image_shape=PHOTOGRAPH.shape)
     with refused("transform", TypeError):
         transforms.compose([3])  # pyright: ignore

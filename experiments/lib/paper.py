@@ -1,6 +1,7 @@
 """What the tables and figures share: photographs, inversions and errors, Markdown tables, sheets, and how they end."""
 
 import dataclasses
+import functools
 import math
 import pathlib
 import warnings
@@ -109,7 +110,7 @@ def measure(
     images: Sequence[np.ndarray],
     scale_by: Sequence[np.ndarray] | None = None,
 ) -> dict[str, np.ndarray]:
-    """Of the first restart of each image, `[N]`: the errors, NaN if not finite, whether finite, and evaluations.
+    """Of the first restart of each image, `[N]`: errors and naturalness, NaN if not finite, and how it descended.
 
     The normalized error is the papers' |Phi(x*) - Phi(x_i)| / N_Phi, with N_Phi the mean distance between the features
     of two of the photographs `scale_by`, of `images` if None.
@@ -125,6 +126,10 @@ def measure(
         "normalized_squared_error": ij.metrics.normalized_squared_error(features, targets, scale=scale),
         "relative_error": np.array([restarts.error[0] for restarts in found]),
     }
+    others = images if scale_by is None else scale_by
+    pairs = zip(restored, images, finite, strict=True)
+    near = [naturalness(np.clip(found, 0, 255), image, others) if good else {} for found, image, good in pairs]
+    errors |= {name: np.array([part.get(name, np.nan) for part in near]) for name in NATURALNESS}
     return {name: np.where(finite, error, np.nan) for name, error in errors.items()} | {
         "finite": finite,
         "evaluations": np.array([restarts.evaluations[0] for restarts in found]),
@@ -161,6 +166,32 @@ def falling(share: Any) -> str:
     return "†" if float(mean(share, 6)) > ij.metrics.FALLING else ""
 
 
+NATURALNESS = ("psnr", "ssim", "image_error", "gradients", "slope", "nearest")
+
+
+def naturalness(restored: np.ndarray, photograph: np.ndarray, others: Sequence[np.ndarray]) -> dict[str, float]:
+    """How near a restored image, 0..255, is to its photograph, and how natural: `NATURALNESS` by `ij.metrics`.
+
+    A gray image is standardized to the photograph's mean and contrast, to which HOG and SIFT are blind. Histograms of
+    gradients are those of the first ten others; nearest is whether the photograph is the most correlated one of all.
+    """
+    height, width, channels = restored.shape  # HOGgle restores whole cells alone
+    photograph, *others = (image[:height, :width] for image in (photograph, *others))
+    image = restored
+    if channels == 1:
+        image = (restored - restored.mean()) / max(restored.std(), 1e-6) * photograph.std() + photograph.mean()
+    everything = np.stack([photograph, *others])
+    nearest = everything[ij.metrics.nearest(restored, everything)]
+    return {
+        "psnr": float(ij.metrics.psnr(image, photograph)),
+        "ssim": float(ij.metrics.ssim(image, photograph)),
+        "image_error": float(ij.metrics.image_error(image, photograph)),
+        "gradients": float(ij.metrics.gradient_histogram_intersection(image, everything[:11])),
+        "slope": float(ij.metrics.spectrum_slope(image)),
+        "nearest": float(np.array_equal(nearest, photograph)),
+    }
+
+
 def coarse_difference(image: np.ndarray, reference: np.ndarray, *, color: bool = False) -> float:
     """Root mean square difference, gray levels, of the three coarsest of six pyramid levels of two images.
 
@@ -181,6 +212,13 @@ def mean(values: Any, digits: int = 0) -> str:
     values = np.asarray(values, np.float64)
     values = values[np.isfinite(values)]
     return f"{values.mean() if values.size else math.nan:.{digits}f}"
+
+
+LIKENESS: Columns = (
+    ("PSNR, dB", "psnr", functools.partial(mean, digits=1)),
+    ("SSIM", "ssim", functools.partial(mean, digits=2)),
+)
+"""Columns that stand beside errors, of `naturalness`."""
 
 
 def percent(values: Any) -> str:

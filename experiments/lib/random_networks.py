@@ -117,4 +117,9 @@ NETWORKS: dict[str, Callable[[], ij.Representation]] = {
 }
 """By name; each returns a representation of images of 64 x 64."""
 
-globals().update(NETWORKS)  # so that --model finds each by its name
+
+def __getattr__(name: str) -> Callable[[], ij.Representation]:
+    """A network by its name, as `--model` looks for it."""
+    if name in NETWORKS:
+        return NETWORKS[name]
+    raise AttributeError(name)

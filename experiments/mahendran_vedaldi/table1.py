@@ -32,6 +32,7 @@ COLUMNS = (
     ("the paper's, %", "label", lambda label: PAPER.get(label, "")),
     ("released script's (squared), %", "normalized_squared_error", paper.percent),
     ("relative error, %", "relative_error", paper.percent),
+    *paper.LIKENESS,
 )
 _SHOWN = 6  # photographs on a sheet
 

@@ -27,6 +27,7 @@ TABLE = table.Table(
         ("the paper's, %", "layer", lambda layer: PAPER[_LAYERS.index(layer)]),
         ("Mahendran & Vedaldi's, %", "layer", lambda layer: table3.published(layer).partition("±")[0]),
         ("evaluations", "evaluations", paper.mean),
+        *paper.LIKENESS,
     ),
     num_images=3,
     results=lambda numbers: {"layers": {row["layer"]: row for row in numbers}},

@@ -252,6 +252,16 @@ def require_initial_image(images, image_shape: tuple[int, int, int], *, num_rest
     return images if num_restarts is None else np.broadcast_to(np.asarray(images, np.float32), shapes[1])
 
 
+def require_transform(transform, key, image_shape: tuple[int, int, int]) -> None:
+    """Raises ValueError unless a transform of images, if there is one, returns an image of the same shape."""
+    if transform is not None:
+        given = jax.eval_shape(transform, key, jax.ShapeDtypeStruct(image_shape, jnp.float32))
+        if getattr(given, "shape", None) != image_shape or given.dtype != jnp.float32:
+            raise ValueError(
+                f"The transform returns {given} of an image {image_shape}; return a float32 image like it."
+            )
+
+
 def divergence(finite: np.ndarray, failed_at: np.ndarray, *, default: str = "recipes.default") -> str | None:
     """A sentence on the restarts `[R]` that are not finite: how many, from which step on, and what to do."""
     diverged = np.asarray(failed_at)[~np.asarray(finite)]
