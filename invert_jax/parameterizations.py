@@ -227,7 +227,8 @@ def fixed_magnitude(*, photographs: jax.Array | np.ndarray | None = None) -> Par
     """The phases of a range-constrained image whose Fourier magnitudes are fixed, as in MACO.
 
     The variable is `[H, W // 2 + 1, C]`, radians; the magnitudes of I_pre, see `fourier`, are the mean of photographs',
-    or follow `f^-1`. So no descent makes the high-frequency patterns that networks respond to and photographs lack.
+    or follow `f^-1`, along the axes of colors. So no descent makes the high-frequency patterns that networks respond to
+    and photographs lack.
     Starts from uniform random phases; of an image, `encode` takes the phases alone.
 
     Args:
@@ -253,8 +254,8 @@ def fixed_magnitude(*, photographs: jax.Array | np.ndarray | None = None) -> Par
         photographs = photographs[None] if photographs.ndim == 3 else photographs
         if photographs.ndim != 4 or not photographs.size:
             raise ValueError(f"photographs have shape {photographs.shape}; give [N, H, W, C], or one [H, W, C].")
-        logits = np.asarray(_to_logits(photographs, None, None), np.float64)
-        magnitudes = np.abs(np.fft.rfft2(logits, axes=(1, 2))).mean(0).astype(np.float32)
+        waves = np.asarray(_to_logits(photographs, None, None), np.float64) @ _uncolored(photographs.shape[3])
+        magnitudes = np.abs(np.fft.rfft2(waves, axes=(1, 2))).mean(0).astype(np.float32)
         basis = _Magnitudes(tuple(photographs.shape[1:]), magnitudes.tobytes())
     return Parameterization(_random_phases, _to_phases, _FromPhases(basis), _no_residual)
 
@@ -265,7 +266,16 @@ def _random_phases(key, image_shape):
 
 
 def _to_phases(image, center, sigma):
-    return jnp.angle(jnp.fft.rfft2(_to_logits(image, center, sigma), axes=(0, 1)))
+    waves = _to_logits(image, center, sigma) @ _uncolored(image.shape[2])
+    return jnp.angle(jnp.fft.rfft2(waves, axes=(0, 1)))
+
+
+_WHITENED = _Basis(1.0, 1.0, True)
+
+
+def _uncolored(channels):
+    """The matrix that takes rows of channels to the axes of colors."""
+    return np.linalg.inv(_WHITENED.colors(channels))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -292,7 +302,8 @@ class _FromPhases:
     def __call__(self, z, center, sigma, stage):
         magnitudes = self.magnitudes.of(center.shape)
         spectrum = jax.lax.complex(magnitudes * jnp.cos(z), magnitudes * jnp.sin(z))
-        return _from_logits(jnp.fft.irfft2(spectrum, center.shape[:2], axes=(0, 1)), center, sigma, stage)
+        waves = jnp.fft.irfft2(spectrum, center.shape[:2], axes=(0, 1))
+        return _from_logits(waves @ _WHITENED.colors(center.shape[2]), center, sigma, stage)
 
 
 @functools.cache
