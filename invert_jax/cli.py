@@ -427,7 +427,7 @@ def _write_numbers(workdir, about, found, image):
 def _conclude(workdir, numbers):
     diverged, count = numbers["diverged"], len(numbers["errors"])
     command.say(f"{numbers['seconds']:.0f} s; pictures, preimages.npz and results.json are in {workdir}")
-    if np.any(np.greater(numbers["remaining_fall"], ij.metrics.FALLING)):
+    if np.any((numbers["remaining_fall"] > ij.metrics.FALLING) & np.isfinite(numbers["errors"])):
         command.say("† The descent has not converged: its last tenth lowered the energy by more than 5 %.")
     sentence = checks.divergence(numbers["finite"], numbers["failed_at"], default="--recipe=default")
     if sentence:
