@@ -24,7 +24,7 @@ from absl import flags as absl_flags
 
 import invert_jax as ij
 from experiments.lib import cache, flags, paper
-from invert_jax._util import command
+from invert_jax._util import command, reprs
 
 FLAGS = flags.FLAGS
 
@@ -134,7 +134,7 @@ def _measure(workdir, layer, representation, photo, found, without_priors):
     }
 
     def with_errors(images, errors):
-        return [(image, f"{100 * error:.1f} %", "clip") for image, error in zip(images, errors, strict=True)]
+        return [(image, reprs.error_text(error), "clip") for image, error in zip(images, errors, strict=True)]
 
     def row(label, distance, images, errors):
         blanks = (FLAGS.num_restarts - len(images)) * [(np.full_like(photo.image, 255), "", "clip")]

@@ -33,7 +33,7 @@ from absl import flags as absl_flags
 import invert_jax as ij
 from experiments.lib import flags, paper, progress
 from experiments.lib import sweep as sweep_flags
-from invert_jax._util import command
+from invert_jax._util import command, reprs
 
 FLAGS = flags.FLAGS
 
@@ -176,7 +176,7 @@ def _draw(sweep, results, workdir):
             found = results[case.name, name]
             tiles = [image, *np.nan_to_num(found.image[:_SHOWN].astype(np.float32))]
             pairs = zip(found.error[:_SHOWN], found.finite[:_SHOWN], strict=True)
-            labels = [f"{100 * error:.1f} %" if finite else "not finite" for error, finite in pairs]
+            labels = [reprs.error_text(error) if finite else "not finite" for error, finite in pairs]
             gray = image.shape[2] == 1  # HOG and DSIFT are nearly blind to contrast
             title = f"{case.name} ({'stretched to full contrast' if gray else 'clipped to 0..255'})"
             modes = ["clip", *["stretch" if gray else "clip"] * len(labels)]

@@ -327,6 +327,10 @@ def invert_photograph() -> int:
 
     inputs = representation, target, recipe
     found, frames = _sample(workdir, about, image, *inputs, initial_image=start, **options)
+    zero = None if found.error is None else checks.zero_target(target, options["mask"])
+    if zero:
+        command.say(zero, style="yellow")
+        found = dataclasses.replace(found, error=None)
     ranks = _class_ranks(word, image, found.image) if deep else None
     numbers = _write_numbers(workdir, {**about, "class_ranks": ranks}, found, image)
     _draw(workdir, title, image, found, frames)
@@ -362,7 +366,7 @@ def _sample(workdir, about, image, *inputs, **options):
         _write_numbers(workdir, about, found, image)
         return found
 
-    columns = (*rich.progress.Progress.get_default_columns(), "energy {task.fields[energy]:.4f}")
+    columns = (*rich.progress.Progress.get_default_columns(), "{task.fields[energy]}")
     try:
         with rich.progress.Progress(*columns, console=command.console) as bar:
             for part in _chunks(bar, frames, *inputs, **options):
@@ -381,12 +385,14 @@ def _chunks(bar, frames, representation, target, recipe, **options) -> Iterator[
     """The restarts of `ij.sample`, chunk by chunk, so that those that are finished can be saved."""
     key, num_restarts = jax.random.key(FLAGS.seed), FLAGS.num_restarts
     chunk_size = FLAGS.chunk_size or ij.sampling.default_chunk_size(ij.sampling.make_mesh())
-    task = bar.add_task("compiling", total=recipe.num_steps * num_restarts, energy=np.nan)
+    options |= {"chunk_size": chunk_size, "progress": False}
+    task = bar.add_task("compiling", total=recipe.num_steps * num_restarts, energy="")
 
     def show(progress):
         first, last = progress.restarts[0], progress.restarts[-1]
         completed = recipe.num_steps * first + progress.step * len(progress.restarts)
         energy = np.median(progress.energy.total)
+        energy = f"energy {energy:.4f}" if progress.step else ""
         bar.update(task, description=f"restarts {first}-{last}", completed=completed, energy=energy)
         if first == 0:
             frames.append((progress.step, progress.image[:_ANIMATED]))
@@ -396,7 +402,7 @@ def _chunks(bar, frames, representation, target, recipe, **options) -> Iterator[
         options |= {"num_restarts": min(chunk_size, num_restarts - first), "first_restart": first}
         options |= {"callback": show, "callback_every": max(recipe.num_steps // _NUM_FRAMES, 1)}
         with warnings.catch_warnings(action="ignore", category=RuntimeWarning):  # `_conclude` reports divergence
-            yield ij.sample(key, representation, target, recipe, chunk_size=chunk_size, **options)
+            yield ij.sample(key, representation, target, recipe, **options)
     bar.update(task, completed=recipe.num_steps * num_restarts)
 
 

@@ -67,7 +67,7 @@ def make_problem(
     if target is None and not losses.is_distance(recipe.loss):
         target = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape), features)
     target = checks.require_target(target, features, image_shape)
-    mask = None if mask is None else checks.require_masks(mask, target, distance=losses.is_distance(recipe.loss))
+    mask = None if mask is None else checks.require_masks(mask, target)
     checks.require_weights(recipe.feature_weights, features)
     start, key = recipe.parameterization.init, jax.random.key(0)
     optax_support.require_descent(recipe.optimizer, jax.eval_shape(lambda key: start(key, image_shape), key))
@@ -254,6 +254,8 @@ def invert(
     """
     checks.require_key(key)
     problem, target = make_problem(representation, target, recipe, image_shape=image_shape, mask=mask)
+    if losses.is_distance(problem.recipe.loss):
+        checks.warn_of_zero_target(target, problem.mask)
     return _invert(key, problem, target, checks.require_initial_image(initial_image, image_shape))
 
 

@@ -2,7 +2,9 @@
 
 Restart `r` starts from `fold_in(key, r)` and depends on no other. Restarts run in chunks of a fixed size, the last one
 padded, because XLA's rounding depends on the batch size and the descent amplifies rounding: with one chunk size, on
-one kind of device, restart `r` has the same bits whatever ran beside it. Devices do not communicate.
+one kind of CPU, restart `r` has the same bits whatever ran beside it. On a GPU that needs the XLA flag
+`--xla_gpu_deterministic_ops=true`, since its reductions may run in another order every time. Devices do not
+communicate.
 """
 
 import functools
@@ -15,7 +17,7 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from invert_jax import inversion
-from invert_jax._util import checks
+from invert_jax._util import checks, progress_bar
 from invert_jax._util.reprs import short_repr
 from invert_jax.inversion import Problem, State
 from invert_jax.types import Energy, Features, Preimage, Recipe, Representation
@@ -176,6 +178,7 @@ def sample(
     mesh: Mesh | None = None,
     callback: Callable[[Progress], None] | None = None,
     callback_every: int = 10,
+    progress: bool | None = None,
 ) -> Preimage:
     """Samples the images that a code does not distinguish: `num_restarts` independent inversions.
 
@@ -195,6 +198,7 @@ def sample(
       callback: called with a `Progress` before the first step of every chunk, every `callback_every` steps and after
         the last.
       callback_every: steps between calls; no new compilation for another number.
+      progress: whether to show a progress bar, on the standard error; None is in terminals and notebooks.
 
     Returns:
       A `Preimage` of NumPy arrays with a leading axis R. Leave out restarts whose `finite` is false; a warning says
@@ -203,7 +207,8 @@ def sample(
     Raises:
       ValueError: a count that is not positive, a mesh without the one axis "restarts", or see
         `inversion.make_problem`.
-      TypeError: not a random key, or not a recipe.
+      TypeError: not a random key, or not a recipe; or a call under `jit`, `vmap` or `grad`, which `inversion.invert`
+        is for.
 
     >>> from invert_jax import recipes, representations
     >>> hog = representations.hog()
@@ -212,6 +217,7 @@ def sample(
     >>> sample(jax.random.key(0), hog, hog(image), recipe, image_shape=image.shape, num_restarts=3).image.shape
     (3, 16, 16, 1)
     """
+    checks.require_no_trace((key, target, mask, initial_image, representation), "sample")
     checks.require_key(key)
     checks.require_count(num_restarts, "num_restarts")
     checks.require_index(first_restart, "first_restart")
@@ -223,18 +229,24 @@ def sample(
     images = checks.require_initial_image(initial_image, image_shape, num_restarts=num_restarts)
     width, end, chunks = chunk_size * mesh.size, first_restart + num_restarts, []
     targets = jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (width, *leaf.shape)), target)
-    every = callback_every if callback else None
-    # From a multiple of the width, since rounding depends on the slot: restart r always has slot r % width.
-    for start in range(first_restart - first_restart % width, end, width):
-        indices = start + np.arange(width)
-        active = (indices >= first_restart) & (indices < end)
-        starts = None if images is None else images[np.clip(indices, first_restart, end - 1) - first_restart]
-        batch = restart_keys(key, indices), active, targets
-        for _, states in descend(problem, *batch, mesh=mesh, every=every, initial_images=starts):
-            if callback:
-                callback(_progress(problem, states, num_restarts, indices, active))
-        chunks.append(_part(finish_all(problem, states, mesh=mesh), active))
+    with progress_bar.show(num_restarts, problem.recipe.num_steps, enabled=progress) as update:
+        every = callback_every if callback or update else None
+        # From a multiple of the width, since rounding depends on the slot: restart r always has slot r % width.
+        for start in range(first_restart - first_restart % width, end, width):
+            indices = start + np.arange(width)
+            active = (indices >= first_restart) & (indices < end)
+            starts = None if images is None else images[np.clip(indices, first_restart, end - 1) - first_restart]
+            batch = restart_keys(key, indices), active, targets
+            for step, states in descend(problem, *batch, mesh=mesh, every=every, initial_images=starts):
+                if update:
+                    num_done = max(start - first_restart, 0)
+                    update(num_done, int(active.sum()), step, last_energy(states).total[active])
+                if callback:
+                    callback(_progress(problem, states, num_restarts, indices, active))
+            chunks.append(_part(finish_all(problem, states, mesh=mesh), active))
     found = _concatenate(chunks)
+    if found.error is not None:
+        checks.warn_of_zero_target(target, problem.mask)
     checks.warn_of_divergence(found.finite, found.failed_at)
     return found
 

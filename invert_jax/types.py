@@ -342,8 +342,9 @@ class Preimage:
     Attributes:
       image: `[H, W, C]`, intensity 0..255, not clipped.
       features: `[F...]`, the representation of `image`, or a pytree of such arrays.
-      error: relative error `|m (features - target)| / |m target|`, a scalar; for a pytree the mean over its arrays;
-        None if the loss is an `objective`, which measures no distance.
+      error: relative error `|m (features - target)| / |m target|`, a scalar; for a pytree the mean over its arrays.
+        Where `m target` is zero, the distance itself, which a warning says; tables and sweeps leave it out. None if
+        the loss is an `objective`, which measures no distance.
       energy: an `Energy` of `[T]`: row `t` is from before step `t + 1`; after the descent terminated its last row
         repeats.
       finite: whether image, features, error and every energy are finite; leave out a restart that is not.

@@ -323,17 +323,23 @@ def test_masked_neurons_do_not_matter(key, rng):
 
 def test_zero_target_is_approached_without_a_division_by_zero(key):
     recipe = dataclasses.replace(PLAIN, stages=(Stage(0.1 / SIGMA**2, 100),))
-    found = ij.invert(key, IDENTITY, np.zeros(SHAPE), recipe, image_shape=SHAPE, initial_image=START)
-    np.testing.assert_allclose(found.energy.loss[0], np.sum(START**2), rtol=1e-5)
-    np.testing.assert_allclose(found.error, np.linalg.norm(found.image), rtol=1e-5)
-    assert bool(found.finite) and found.error < 0.05 * np.linalg.norm(START)
+    unlike, mask = np.where(np.arange(SHAPE[0])[:, None, None] < 3, 0, 50) + np.zeros(SHAPE), np.zeros(SHAPE, bool)
+    mask[:3] = True
+    for target, which in ((np.zeros(SHAPE), None), (unlike, mask)):
+        with pytest.warns(RuntimeWarning, match="zero at every neuron that counts"):
+            found = ij.invert(key, IDENTITY, target, recipe, image_shape=SHAPE, initial_image=START, mask=which)
+        counted = slice(None) if which is None else which
+        np.testing.assert_allclose(found.energy.loss[0], np.sum(START[counted] ** 2), rtol=1e-5)
+        np.testing.assert_allclose(found.error, np.linalg.norm(found.image[counted]), rtol=1e-5)
+        assert bool(found.finite) and found.error < 0.05 * np.linalg.norm(START[counted])
 
 
 @pytest.mark.slow
 def test_flat_image_at_the_target_does_not_move(key):
     hog, flat = ij.hog(binning="bilinear"), np.full((16, 16, 1), 128, np.float32)
     recipe = ij.recipes.mahendran_vedaldi(stages=((1e-6, 5),), beta=1.0)
-    found = ij.invert(key, hog, hog(flat), recipe, image_shape=flat.shape, initial_image=flat)
+    with pytest.warns(RuntimeWarning, match="zero at every neuron"):
+        found = ij.invert(key, hog, hog(flat), recipe, image_shape=flat.shape, initial_image=flat)
     np.testing.assert_allclose(found.image, flat, atol=1e-3)
     assert bool(found.finite) and np.all(rows(found.energy) == 0) and found.error == 0
 

@@ -29,7 +29,7 @@ FORBIDDEN = {
     "baselines": ("analysis", "cli", "sweeps", "viz", *DESCENT),
 }
 OPTIONAL = {"matplotlib", "jinja2", "skimage", "sklearn", "scipy", "torch", "torchvision", "onnx", "equinox", "keras"}
-COMMAND_LINE = ("invert_jax.cli", "invert_jax._util.command")
+TERMINAL = ("invert_jax.cli", "invert_jax._util.command", "invert_jax._util.progress_bar")
 BANNED = (
     "eq3|lanes?|spell(s|ed|ing)?|stand(s|ing)? still|g(o|oes|oing|one) on with|taken up|felt|told|kept|lost|"
     "arrived?|rooms?|hidden|theirs|set aside|seats?"
@@ -81,7 +81,7 @@ def test_no_import_against_the_layers():
                 offenders.append(where)
             if package in OPTIONAL and at_top:
                 offenders.append(f"{where} at the top level")
-            if package in ("absl", "rich") and module not in COMMAND_LINE:
+            if package in ("absl", "rich") and module not in TERMINAL:
                 offenders.append(where)
     assert not offenders, "\n".join(offenders)
 

@@ -52,7 +52,6 @@ def test_what_is_right_is_not_refused():
         *(("mask", {"mask": mask}) for mask in (np.ones(4, bool), np.ones((3, 1), bool), np.array(True))),
         *(("boolean", {"mask": np.array([1, 0, 1], dtype)}) for dtype in (np.float32, np.int32)),
         ("neuron", {"mask": np.zeros(3, bool)}),
-        ("zero", {"mask": np.array([True, False, False]), "target": np.array([0.0, 1.0, 2.0])}),
         *(("initial_image", {"initial_image": np.zeros(shape)}) for shape in [(4, 4), (4, 4, 2), (5, 4, 1), (1, 1, 1)]),
         *(("initial_image", {"initial_image": np.full(SHAPE, value)}) for value in (np.nan, np.inf)),
         *(

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from jax.sharding import Mesh, PartitionSpec
 from oracles import pictures
+from refusals import refused
 
 import invert_jax as ij
 from invert_jax import inversion, sampling
@@ -190,6 +191,26 @@ def test_frozen_restarts_and_padding_do_not_depend_on_restarts_that_run():
 @pytest.mark.slow
 def test_devices_that_end_apart_do_not_matter():
     assert_same(stopping_restarts(3, 1, 2), stopping_restarts(3, 1))
+
+
+# --- the progress bar, and calls under a trace ---
+
+
+def test_progress_bar_shows_restarts_and_energy_and_changes_nothing(capsys):
+    assert_same(sample_small(num_restarts=6, progress=True), restarts_of("linear", 6))
+    shown = capsys.readouterr()
+    assert "restart 6 of 6" in shown.err and "100%" in shown.err and not shown.out
+    assert "nan" not in shown.err
+    sample_small(num_restarts=6)  # the standard error is no terminal here
+    assert not "".join(capsys.readouterr())
+
+
+def test_under_a_trace_it_is_refused():
+    for trace in (jax.jit, jax.grad, jax.vmap):
+        with refused("invert", TypeError):
+            trace(lambda scale: sample_small(target=scale * TARGET).error)(np.ones(2 if trace is jax.vmap else ()))
+    with refused("invert", TypeError):
+        jax.jit(lambda: sample_small().image)()
 
 
 # --- the callback ---

@@ -14,7 +14,7 @@ import numpy as np
 import invert_jax as ij
 from experiments.lib import flags, paper
 from experiments.lib.paper import Case
-from invert_jax._util import command
+from invert_jax._util import command, reprs
 
 FLAGS = flags.FLAGS
 
@@ -159,5 +159,5 @@ class Figure:
         for r, (image, finite) in enumerate(zip(found.image, found.finite, strict=True)):
             number = f", restart {r}" if len(found.image) > 1 else ""
             numbers = "".join(measure.label(row[key][r]) for key, measure in self.measures.items())
-            label = f"{case.label}{number}: {100 * found.error[r]:.1f} %{numbers}"
+            label = f"{case.label}{number}: {reprs.error_text(found.error[r])}{numbers}"
             yield self.decorate(image, case) if finite else image, label, "clip" if self.layers else "stretch"

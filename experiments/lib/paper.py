@@ -222,10 +222,13 @@ LIKENESS: Columns = (
 
 
 def percent(values: Any) -> str:
-    """`mean ± standard deviation` of fractions, in percent; values that are not finite are counted, not averaged."""
+    """`mean ± standard deviation` of fractions, in percent; values that are not finite count as none.
+
+    A restart that diverged has no error, nor has one whose target is zero.
+    """
     values = np.atleast_1d(values)
     finite = 100 * values[np.isfinite(values)]
-    note = f" ({values.size - finite.size} not finite)" if finite.size < values.size else ""
+    note = f" ({values.size - finite.size} without)" if finite.size < values.size else ""
     if not finite.size:
         return "-" + note
     spread = f" ± {finite.std(ddof=1):.1f}" if finite.size > 1 else ""

@@ -62,18 +62,23 @@ def display(workdir: pathlib.Path, *, leader: bool) -> Iterator[Callable[[ij.swe
         *rich.progress.Progress.get_default_columns(),
         rich.progress.TextColumn("{task.fields[note]}", markup=False),
     )
-    with rich.progress.Progress(*columns, console=command.console, disable=not with_bar) as bar:
+    # The time left is measured over ten minutes: a batch takes long, and the first compiles.
+    options = {"disable": not with_bar, "speed_estimate_period": 600}
+    with rich.progress.Progress(*columns, console=command.console, **options) as bar:
         task = bar.add_task("restarts", note="")
 
         def show(status):
             nonlocal shown, finished
-            note = f"{status.case}, step {status.step}/{status.num_steps}, energy {status.energy:.4g}"
+            energy = f"energy {status.energy:.4g}" if math.isfinite(status.energy) else "compiling"
+            note = f"{status.case}, step {status.step}/{status.num_steps}, {energy}"
             bar.update(task, completed=_num_done(status), total=status.wanted, note=note)
             ended, finished = status.finished == status.wanted != finished, status.finished
             if leader and (ended or time.monotonic() - shown > INTERVAL):
                 shown = time.monotonic()
                 if not with_bar:
-                    command.say(f"{status.finished}/{status.wanted} restarts; {note}")
+                    seconds = bar.tasks[task].time_remaining
+                    left = "" if seconds is None else f"; about {seconds:.0f} s left"
+                    command.say(f"{status.finished}/{status.wanted} restarts; {note}{left}")
                 write_index(workdir, index, complete=False)
 
         yield show

@@ -12,7 +12,7 @@ like the photographs. Ours, on 10 ImageNet photographs: gray 1.2 ± 0.6 %, color
 
 import invert_jax as ij
 from experiments.lib import flags, paper
-from invert_jax._util import command
+from invert_jax._util import command, reprs
 
 FLAGS = flags.FLAGS
 
@@ -44,7 +44,7 @@ def main() -> int:
         images = [photo.image for photo in photographs[name]]
         found = paper.invert(workdir, case, images)
         rows[name] = paper.measure(case.phi, found, images, scale_by[name])
-        labels = [f"{name}: {100 * error:.1f} %" for error in rows[name]["relative_error"]]
+        labels = [f"{name}: {reprs.error_text(error)}" for error in rows[name]["relative_error"]]
         lines.append([(f.image[0], label, "clip") for f, label in zip(found, labels, strict=True)])
     title = "Figure 4: photographs, and their inversions from gray and color SIFT, relative error"
     table = paper.table(COLUMNS, [{"name": name, **row} for name, row in rows.items()])

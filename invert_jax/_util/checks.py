@@ -18,6 +18,16 @@ def is_concrete(array) -> bool:
     return not isinstance(array, Tracer)
 
 
+def require_no_trace(inputs: Any, what: str) -> None:
+    """Raises TypeError inside of `jit`, `vmap` or `grad`, for a function `what` that loops in Python."""
+    # An array that is made while jit traces is a tracer too, though no input is one.
+    if not all(map(is_concrete, (*jax.tree.leaves(inputs), jnp.zeros(())))):
+        raise TypeError(
+            f"{what} runs a loop of its own and cannot be traced by jit, vmap or grad; call it outside of them, or "
+            f"call invert, which they can trace."
+        )
+
+
 def require_image(image, *, channels: int | None = None, min_side: int = 1, what: str = "representation") -> None:
     """Raises ValueError unless `image` is `[H, W, C]` of real numbers, with the channels and size that `what` needs."""
     require_real(image, f"image for the {what}")
@@ -189,33 +199,41 @@ def require_one_array(shape) -> None:
         raise ValueError(f"The features are several arrays, {shape}, and one is needed; choose one layer.")
 
 
-def require_masks(mask, target, *, distance: bool = True) -> Any:
+def require_masks(mask, target) -> Any:
     """Returns the mask, a pytree like the target where a leaf may be None; ValueError as of `require_mask`."""
     leaves, structure = jax.tree.flatten(target)
-    masks = [
-        None if part is None else require_mask(part, leaf, distance=distance)
-        for part, leaf in zip(_like(mask, structure, "mask"), leaves, strict=True)
-    ]
-    return jax.tree.unflatten(structure, masks)
+    parts = zip(_like(mask, structure, "mask"), leaves, strict=True)
+    return jax.tree.unflatten(structure, [None if part is None else require_mask(part, leaf) for part, leaf in parts])
 
 
-def require_mask(mask, target, *, distance: bool = True) -> jax.Array:
-    """Returns the mask; raises ValueError unless it is boolean, of the target's shape, and has neurons to measure."""
+def require_mask(mask, target) -> jax.Array:
+    """Returns the mask; raises ValueError unless it is boolean, of the target's shape, and selects a neuron."""
     mask = mask if isinstance(mask, jax.Array) else np.asarray(mask)
     if mask.shape != np.shape(target) or mask.dtype != bool:
         raise ValueError(
             f"The mask is {mask.dtype} of shape {mask.shape}; it must be boolean, of the features' shape "
             f"{np.shape(target)}: see invert_jax.masks."
         )
-    if is_concrete(mask):
-        if not np.any(np.asarray(mask)):
-            raise ValueError("The mask selects no neuron at all; set at least one to True.")
-        if distance and is_concrete(target) and not np.any(np.asarray(target)[np.asarray(mask)]):
-            raise ValueError(
-                "The target is zero at every neuron of the mask, so there is nothing to measure distances by; choose "
-                "neurons that the image excites."
-            )
+    if is_concrete(mask) and not np.any(np.asarray(mask)):
+        raise ValueError("The mask selects no neuron at all; set at least one to True.")
     return jnp.asarray(mask)
+
+
+def zero_target(target, mask: Any = None) -> str | None:
+    """A sentence if a concrete target, or an array of it, is zero at every neuron that counts."""
+    leaves, structure = jax.tree.flatten(target)
+    masks = [None] * len(leaves) if mask is None else _like(mask, structure, "mask")
+    for leaf, part in zip(leaves, masks, strict=True):
+        if is_concrete(leaf) and is_concrete(part) and not np.any(leaf if part is None else np.where(part, leaf, 0)):
+            return "The target is zero at every neuron that counts, so errors are distances, relative to nothing."
+    return None
+
+
+def warn_of_zero_target(target, mask: Any = None) -> None:
+    """Warns the caller's caller with the sentence of `zero_target`, if any."""
+    sentence = zero_target(target, mask)
+    if sentence:
+        warnings.warn(sentence, RuntimeWarning, stacklevel=3)
 
 
 def require_weights(weights, features) -> None:

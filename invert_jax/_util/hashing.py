@@ -10,8 +10,10 @@ import functools
 import hashlib
 import importlib
 import importlib.metadata
+import os
 import pathlib
 import platform
+import re
 import types
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
@@ -208,14 +210,26 @@ def _installed(roots):
     return found
 
 
+def is_deterministic() -> bool | None:
+    """Whether `XLA_FLAGS` makes a GPU's operations deterministic; None where there is no GPU."""
+    if jax.default_backend() != "gpu":
+        return None
+    flags = re.findall(r"--xla_gpu_deterministic_ops(?:=(\w+))?(?=\s|$)", os.environ.get("XLA_FLAGS", ""))
+    return bool(flags) and flags[-1].lower() in ("", "true", "1")
+
+
 def environment() -> dict[str, str]:
     """What results depend on besides their settings: device, precision and random generator, in words.
+
+    On a GPU also whether XLA's operations are deterministic, without which no two runs need have the same bits.
 
     >>> sorted(environment())
     ['device', 'precision', 'random generator']
     """
     config = jax.config.values
+    gpu = {} if is_deterministic() is None else {"deterministic operations": str(is_deterministic())}
     return {
+        **gpu,
         "device": f"{jax.default_backend()}, {jax.local_devices()[0].device_kind}",
         "precision": f"{config['jax_default_matmul_precision']}, x64 {config['jax_enable_x64']}",
         "random generator": f"{config['jax_default_prng_impl']}, partitionable {config['jax_threefry_partitionable']}",

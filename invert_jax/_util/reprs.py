@@ -1,4 +1,4 @@
-"""Short text for records that hold arrays: shapes and dtypes instead of values."""
+"""Short text for records that hold arrays, shapes and dtypes instead of values, and for errors."""
 
 import dataclasses
 
@@ -44,3 +44,8 @@ def _short(value) -> str:
         return getattr(value, "__module__", "").rpartition(".")[2] + "." + name
     text = repr(value)
     return text if len(text) <= _LONGEST else text[: _LONGEST - 3] + "..."
+
+
+def error_text(error: float) -> str:
+    """A relative error in percent, for a label: "5.2 %"; "no error" where it is not finite, or there is none."""
+    return f"{100 * error:.1f} %" if np.isfinite(error) else "no error"

@@ -4,6 +4,7 @@ Photographs and restarts share a batch, one program for each case and size of ph
 at once; a killed run makes the batch under way again, from the same starts to the same bits.
 """
 
+import dataclasses
 import errno
 import functools
 import math
@@ -20,7 +21,7 @@ import numpy as np
 from jax.sharding import Mesh
 
 from invert_jax import sampling
-from invert_jax._util import checks
+from invert_jax._util import checks, hashing
 from invert_jax.sweeps import cost, spec, store
 
 _EVERY = 20  # steps between reports, at which a run may also be stopped
@@ -93,6 +94,9 @@ def run(
     warn = callbacks.on_message if callbacks else functools.partial(warnings.warn, stacklevel=2)
     path, callbacks = pathlib.Path(workdir), callbacks or Callbacks()
     mesh = sampling.make_mesh() if mesh is None else sampling.require_mesh(mesh)
+    if hashing.is_deterministic() is False:
+        flag = "XLA_FLAGS=--xla_gpu_deterministic_ops=true"
+        callbacks.on_message(f"On a GPU the last bits may differ from run to run; {flag} makes them the same.")
     size = chunk_size or cost.auto_chunk_size(sweep)
     try:
         path.mkdir(parents=True, exist_ok=True)
@@ -125,7 +129,8 @@ class _Run:
         self.process, self.num_processes, self.status = jax.process_index(), jax.process_count(), None
         # By the first chunk size, which never changes: all processes divide the sweep alike, whenever they start.
         self.owners = spec.owners(sweep, self.num_processes, block=folder.chunk_sizes[0])
-        self.chunk_size, self.finished, self.wanted, self.partners_seen = folder.chunk_sizes[-1], 0, 0, set()
+        self.chunk_size, self.finished, self.wanted = folder.chunk_sizes[-1], 0, 0
+        self.partners_seen, self.zero_targets = set(), set()
 
     def missing(self):
         """`{(case, image, restart): process}` of all that no file holds."""
@@ -171,6 +176,7 @@ class _Run:
         targets, image_keys = {}, {}
         for image in dict.fromkeys(image for image, _ in jobs):
             problem, targets[image] = spec.make_problem(case, image)  # alike for all of them, but for the target
+            self.look_at_target(case.name, image, targets[image], problem.mask)
             image_keys[image] = spec.restart_key(self.sweep.seed, case.images[image])
         keys = jnp.stack([jax.random.fold_in(image_keys[image], r) for image, r in filled])
         stacked = jax.tree.map(lambda *leaves: np.stack(leaves), *[targets[image] for image, _ in filled])
@@ -181,9 +187,19 @@ class _Run:
             if self.callbacks.should_stop():
                 raise StoppedError
         found = sampling.finish_all(problem, states, mesh=self.mesh)
+        if found.error is not None:  # an error that is relative to nothing has no place beside the others
+            relative = np.array([(case.name, image) not in self.zero_targets for image, _ in filled])
+            found = dataclasses.replace(found, error=np.where(relative, found.error, np.nan))
         self.save(case.name, slots, found, (time.monotonic() - start) / len(jobs))
         self.finished += len(jobs)
         self.report(case, 0, step, energies)
+
+    def look_at_target(self, case, image, target, mask):
+        """Remembers and announces a target that is zero."""
+        sentence = checks.zero_target(target, mask)
+        if sentence and (case, image) not in self.zero_targets:
+            self.zero_targets.add((case, image))
+            self.callbacks.on_message(f"{case}, photograph {image}: {sentence}")
 
     def report(self, case, num_restarts, step, energies):
         finite = energies[np.isfinite(energies)]

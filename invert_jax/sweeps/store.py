@@ -37,7 +37,7 @@ class Restarts(NamedTuple):
 
     restart: np.ndarray  # [R], which ones, ascending
     image: np.ndarray  # [R, H, W, C], 0..255, not clipped
-    error: np.ndarray  # [R], relative; NaN for a loss that measures no distance
+    error: np.ndarray  # [R], relative; NaN for a loss that measures no distance, and for a target of zero
     energy: Energy  # of [R, T], each before the step of that column
     finite: np.ndarray  # [R]; leave out the others
     evaluations: np.ndarray  # [R], of the energy
@@ -274,10 +274,10 @@ def load_sweep(workdir: str | os.PathLike) -> SweepResults:
     >>> import tempfile
     >>> from invert_jax import recipes, representations, sweeps
     >>> recipe = recipes.mahendran_vedaldi(stages=((4e-3, 5),))
-    >>> hog = sweeps.Case("hog", representations.hog(), recipe, {"gray": np.full((16, 16, 1), 128.0)})
+    >>> hog = sweeps.Case("hog", representations.hog(), recipe, {"ramp": np.linspace(0, 255, 256).reshape(16, 16, 1)})
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     _ = sweeps.run(sweeps.make_sweep([hog], num_restarts=2), folder, chunk_size=2)
-    ...     load_sweep(folder)["hog", "gray"].image.shape
+    ...     load_sweep(folder)["hog", "ramp"].image.shape
     (2, 16, 16, 1)
     """
     path = pathlib.Path(workdir)

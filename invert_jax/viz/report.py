@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image
 
 from invert_jax import analysis, images, sweeps
-from invert_jax._util import atomic_io
+from invert_jax._util import atomic_io, reprs
 from invert_jax.viz import plots
 from invert_jax.viz.montage import to_uint8
 
@@ -197,7 +197,7 @@ def _tiles(workdir, case, name, restarts):
     if path.exists():
         tiles.append(_picture(images.load_image(path), f"The photograph {name}", "photograph"))
     for r, image in enumerate(restarts.image[:_NUM_RESTARTS]):
-        caption = f"{100 * restarts.error[r]:.1f} %" if restarts.finite[r] else "not finite"
+        caption = reprs.error_text(restarts.error[r]) if restarts.finite[r] else "not finite"
         tiles.append(_picture(image, f"Restart {r} of {name} from {case}, {caption}", caption))
     return tiles
 

@@ -52,6 +52,15 @@ def test_names_are_data_not_markup(tmp_path, capsys):
     assert all((tmp_path / "out" / picture).exists() for picture in PICTURES)
 
 
+@pytest.mark.parametrize("mask", [(), ("--mask=central:2",)])
+def test_a_flat_photograph_has_no_relative_error_under_hog(tmp_path, capsys, mask):
+    Image.new("L", (32, 32), 128).save(tmp_path / "flat.png")
+    results = run(tmp_path, f"--image={tmp_path / 'flat.png'}", *HOG, *mask, "--num_restarts=2", "--stages=4e-3x3")
+    assert results["errors"] == [None, None] and results["diverged"] == 0
+    shown = capsys.readouterr().out
+    assert "zero at every neuron" in shown and "not finite" not in shown
+
+
 def test_numbers_are_saved_when_pictures_cannot_be_drawn(tmp_path, monkeypatch, capsys):
     for module in [name for name in sys.modules if name.startswith("matplotlib")]:
         monkeypatch.delitem(sys.modules, module)

@@ -146,8 +146,8 @@ def test_mistakes_end_before_anything_is_made(runner, photographs, tmp_path):
 
 
 def test_percent_leaves_out_what_is_not_finite():
-    assert paper.percent([0.1, 0.3, np.nan]) == "20.0 ± 14.1 (1 not finite)"
-    assert paper.percent([0.25]) == "25.0" and paper.percent([np.inf]) == "- (1 not finite)"
+    assert paper.percent([0.1, 0.3, np.nan]) == "20.0 ± 14.1 (1 without)"
+    assert paper.percent([0.25]) == "25.0" and paper.percent([np.inf]) == "- (1 without)"
 
 
 def test_variation_is_the_mean_gradient_and_coarse_difference_measures_color_and_not_detail():

@@ -9,6 +9,7 @@ from small_sweeps import CASES, IMAGES, RECIPE, SIZES, assert_same, make, run, s
 
 import invert_jax as ij
 from invert_jax import sampling, sweeps
+from invert_jax._util import hashing
 
 pytestmark = pytest.mark.slow
 SQUARE = ij.from_function(lambda _, image: image**2)
@@ -85,6 +86,32 @@ def test_failures_are_data_and_leave_the_others_alone(tmp_path):
     case = square({"light": LIGHT}, ((4e-3, 40),))
     alone = run(tmp_path / "light", sweeps.make_sweep([case], num_restarts=2))["x", "light"]
     np.testing.assert_allclose(light.image, alone.image, rtol=1e-5)
+
+
+@pytest.mark.parametrize("mask", [None, np.arange(64).reshape(8, 8, 1) < 9])
+def test_a_target_of_zero_has_no_relative_error(mask, tmp_path):
+    images, messages = {"black": np.zeros((8, 8, 1), np.float32), "light": LIGHT}, []
+    case = dataclasses.replace(square(images, ((1e-12, 4),)), mask=mask)
+    callbacks = sweeps.Callbacks(on_message=messages.append)
+    found = run(tmp_path, sweeps.make_sweep([case], num_restarts=5), callbacks=callbacks)
+    assert np.isnan(found["x", "black"].error).all() and found["x", "black"].finite.all()
+    assert np.isfinite(found["x", "light"].error).all()
+    assert [message.split(":")[0] for message in messages] == ["x, photograph black"]
+
+
+def test_on_a_gpu_the_flag_of_deterministic_operations_is_a_setting(monkeypatch):
+    monkeypatch.delenv("XLA_FLAGS", raising=False)
+    assert hashing.is_deterministic() is None and "deterministic operations" not in hashing.environment()
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    for flags, expected in [
+        ("", False),
+        ("--xla_gpu_deterministic_ops", True),
+        ("--xla_gpu_autotune_level=0 --xla_gpu_deterministic_ops=true", True),
+        ("--xla_gpu_deterministic_ops=true --xla_gpu_deterministic_ops=false", False),
+    ]:
+        monkeypatch.setenv("XLA_FLAGS", flags)
+        assert hashing.is_deterministic() is expected
+        assert hashing.environment()["deterministic operations"] == str(expected)
 
 
 def test_half_precision(three, tmp_path):

@@ -19,9 +19,6 @@ from invert_jax._util import distributed
 from invert_jax.sweeps import spec
 
 HOG = CASES[1]
-DARK = sweeps.Case(
-    "dark", ij.from_function(lambda _, x: x), RECIPE, {"x": np.zeros((4, 4, 1))}, np.ones((4, 4, 1), bool)
-)
 
 
 def changed(**fields):
@@ -39,7 +36,6 @@ def changed(**fields):
         ({"cases": changed(mask=np.ones((2, 2), bool))}, "mask"),
         ({"cases": changed(name="x" * 300)}, "name"),
         ({"cases": changed(images={"": IMAGES["coffee"]})}, "name"),
-        ({"cases": [DARK]}, "dark, photograph x: .*target"),
         ({"num_restarts": 0}, "num_restarts"),
         ({"dtype": "int8"}, "dtype"),
     ],
