@@ -25,7 +25,7 @@ from absl import flags as absl_flags
 
 import invert_jax as ij
 from experiments.lib import flags, paper
-from invert_jax._util import command, hashing
+from invert_jax._util import command, hashing, paths
 
 FLAGS = flags.FLAGS
 
@@ -38,7 +38,7 @@ def define_flags() -> None:
     hog = {"cell_size": 8, "num_orientations": 9, "binning": "hard", "variant": "vlfeat"}
     flags.define("learn_hoggle", images=None, size=None, **hog, seed=0)
     absl_flags.DEFINE_string("output", "hoggle.npz", "File for the dictionaries, .npz.")
-    absl_flags.DEFINE_list("test_images", None, "Photographs to invert, or folders; other examples if absent.")
+    absl_flags.DEFINE_string("test_images", None, "Photographs to invert, as --images; other examples if absent.")
     absl_flags.DEFINE_integer("num_test_images", 20, "How many of them at most, the first by name.", lower_bound=2)
     absl_flags.DEFINE_integer("window", 3, "Side of a window, cells.")
     absl_flags.DEFINE_integer("num_windows", None, "Windows to learn from; 40000, or all of fewer, if absent.")
@@ -50,7 +50,7 @@ def define_flags() -> None:
 
 def main() -> int:
     """Learns and measures what the flags describe."""
-    output = pathlib.Path(FLAGS.output)
+    output = paths.expand(FLAGS.output)
     if output.suffix.lower() != ".npz":
         raise ValueError(f"--output is {output}; give a name that ends in .npz.")
     if not output.parent.is_dir():
@@ -103,8 +103,8 @@ def _learned(output, photographs, representation):
 def _photographs():
     """Names and images of those to invert, and the images to learn from; none may be both."""
     examples = [pathlib.Path(name) for name in ij.images.EXAMPLES]
-    learned = examples[1::2] if FLAGS.images is None else paper.paths("images", FLAGS.images)
-    tests = examples[::2] if FLAGS.test_images is None else paper.paths("test_images", FLAGS.test_images)
+    learned = examples[1::2] if FLAGS.images is None else paper.find("images", FLAGS.images)
+    tests = examples[::2] if FLAGS.test_images is None else paper.find("test_images", FLAGS.test_images)
     tests = tests[: FLAGS.num_test_images]
     if len(tests) < 2:
         raise ValueError(f"--test_images has {len(tests)} photograph(s); the error is normalized between two or more.")

@@ -22,7 +22,6 @@ a folder that all of them see.
 
 import contextlib
 import json
-import pathlib
 import signal
 import time
 
@@ -33,7 +32,7 @@ from absl import flags as absl_flags
 import invert_jax as ij
 from experiments.lib import flags, paper, progress
 from experiments.lib import sweep as sweep_flags
-from invert_jax._util import command, reprs
+from invert_jax._util import command, paths, reprs
 
 FLAGS = flags.FLAGS
 
@@ -95,7 +94,7 @@ def _read_json():
     if FLAGS.sweep is None:
         return
     try:
-        given = dict(json.loads(pathlib.Path(FLAGS.sweep).read_text()))
+        given = dict(json.loads(paths.require_file(FLAGS.sweep).read_text()))
     except (OSError, ValueError, TypeError) as error:
         raise ValueError(f"--sweep={FLAGS.sweep} is not a JSON file of flags ({error}).") from None
     known = {flag.name for flag in command.defined_flags()}

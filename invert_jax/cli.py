@@ -41,7 +41,7 @@ import rich.text
 from absl import flags
 
 import invert_jax as ij
-from invert_jax._util import arrays, checks, command
+from invert_jax._util import arrays, checks, command, paths
 from invert_jax.networks import sequential
 from invert_jax.types import Stage
 
@@ -268,9 +268,10 @@ def make_mask(shape: Any) -> Any:
         return ij.masks.channel_group(shape, group=int(group), num_groups=int(num_groups))
     if not text.endswith(".npy"):
         raise ValueError(f"--mask is {text!r}; give central:K, channels:GROUP/GROUPS (groups from 0) or a .npy file.")
+    path = paths.require_file(text, "mask")
     try:
-        return np.load(text, allow_pickle=False)
-    except (ValueError, EOFError):
+        return np.load(path, allow_pickle=False)
+    except (ValueError, EOFError, MemoryError):
         raise ValueError(f"{text} is not a .npy array; write the mask with numpy.save, as booleans.") from None
 
 
@@ -281,16 +282,15 @@ def read_photograph(path: str | None, *, size: int | tuple[int, int] | None, gra
     """
     if path is None or (path in ij.images.EXAMPLES and not os.path.exists(path)):
         name = path or "chelsea"
-        image = ij.example_image(name, size=size, gray=gray)
+        load, shape = functools.partial(ij.example_image, name), ij.example_image(name).shape
     else:
-        name, image = pathlib.Path(path).stem, ij.load_image(path, size=size, gray=gray)
-    height, width, _ = image.shape
+        name, load, shape = pathlib.Path(path).stem, functools.partial(ij.load_image, path), ij.images.image_shape(path)
+    height, width = shape[:2]
     if size is None and max(height, width) > _LARGEST_SIDE:
         factor = _LARGEST_SIDE / max(height, width)
         size = max(round(height * factor), 1), max(round(width * factor), 1)
-        image = ij.images.resize(image, size)
         command.say(f"{name} is {height} x {width}; reduced to {size[0]} x {size[1]} (--size sets another).")
-    return name, image
+    return name, load(size=size, gray=gray)
 
 
 # --- the program ---

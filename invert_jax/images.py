@@ -1,19 +1,23 @@
-"""Reads, writes, grays and resizes photographs: float32 NumPy arrays `[H, W, C]`, 0..255, never rescaled."""
+"""Reads, writes, grays and resizes photographs: float32 NumPy arrays `[H, W, C]`, 0..255, never rescaled.
+
+A photograph is decoded to bytes and converted to numbers in bands of rows, so that to read and resize a large one takes
+what its decoder does: up to 8 bytes for each pixel, 10 for 16-bit colors, 16 for WebP.
+"""
 
 import importlib.resources
 import io
 import os
+import re
 import sys
 import warnings
-from collections.abc import Sequence
-from pathlib import Path
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, BinaryIO, NamedTuple
 
 import imageio.v3 as iio
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from invert_jax._util import atomic_io, checks
+from invert_jax._util import atomic_io, checks, paths
 
 _GRAY_WEIGHTS = np.array([0.298936021293775, 0.587043074451121, 0.114020904255103])  # MATLAB's rgb2gray
 
@@ -26,7 +30,33 @@ EXAMPLES = (*_WEBP, "hubble_deep_field", "rocket")
 """Names that `example_image` takes; brick, camera, clock, grass and gravel are gray."""
 
 
-def load_image(path: str | os.PathLike, *, size: int | tuple[int, int] | None = None, gray: bool = False) -> np.ndarray:
+MAX_PIXELS_UNRESIZED = 2**25
+"""The most pixels of a photograph that is read without a size, as it takes 12 bytes for each."""
+
+_BAND = 2**22  # numbers that are converted at a time
+
+
+class _Pixels(NamedTuple):
+    """A photograph of which bands of rows are made into numbers when they are needed."""
+
+    shape: tuple[int, int, int]  # [H, W, C]
+    rows: Callable[[int, int], np.ndarray]  # those from one to another: [rows, W, C], 0..255
+
+    def bands(self) -> Iterator[tuple[slice, np.ndarray]]:
+        """All rows, some at a time: which, and their pixels."""
+        height, width, channels = self.shape
+        step = max(_BAND // (width * channels), 1)
+        for start in range(0, height, step):
+            stop = min(start + step, height)
+            yield slice(start, stop), self.rows(start, stop)
+
+
+def load_image(
+    source: str | os.PathLike | bytes | BinaryIO | Image.Image | np.ndarray,
+    *,
+    size: int | tuple[int, int] | None = None,
+    gray: bool = False,
+) -> np.ndarray:
     """Reads a photograph: PNG, JPEG, BMP, TIFF, GIF or WebP (the first frame).
 
     Values of 16-bit files are divided by 257, so that 65535 becomes 255, and not rounded. The EXIF orientation is
@@ -34,7 +64,8 @@ def load_image(path: str | os.PathLike, *, size: int | tuple[int, int] | None = 
     are refused, as they have no agreed range.
 
     Args:
-      path: the file.
+      source: the path of a file, where `~` is the home folder; its bytes, or a file opened in binary mode; a Pillow
+        image; or an array `[H, W]` or `[H, W, 1, 3 or 4]`, 0..255 (16-bit integers 0..65535).
       size: side of a square, or (height, width), in pixels, to `resize` to; None is the size of the file.
       gray: whether to convert with `to_gray` to one channel, before resizing.
 
@@ -43,7 +74,9 @@ def load_image(path: str | os.PathLike, *, size: int | tuple[int, int] | None = 
 
     Raises:
       FileNotFoundError: there is no such file.
-      ValueError: a folder, an empty or damaged file, not an image, more pixels than Pillow's limit, or a bad size.
+      ValueError: a folder, pipe or device, an empty or damaged file, not an image, more than 89 million pixels
+        (Pillow's limit) or, without a size, more than `MAX_PIXELS_UNRESIZED`, or a bad size.
+      TypeError: none of these sources.
 
     >>> import tempfile
     >>> path = os.path.join(tempfile.mkdtemp(), "red.png")
@@ -53,12 +86,31 @@ def load_image(path: str | os.PathLike, *, size: int | tuple[int, int] | None = 
     """
     if size is not None:
         _height_width(size)  # checked before a large file is read
-    image = _read(path)
-    if gray:
-        image = to_gray(image)
+    pixels = _open(source)
+    height, width, channels = pixels.shape
+    if gray and channels == 3:
+        color = pixels.rows
+        pixels = _Pixels((height, width, 1), lambda start, stop: to_gray(color(start, stop)))
     if size is not None:
-        image = resize(image, size)
-    return np.repeat(image, 3, axis=2) if image.shape[2] == 1 and not gray else image
+        image = _resize(pixels, size)
+        return np.repeat(image, 3, axis=2) if image.shape[2] == 1 and not gray else image
+    if height * width > MAX_PIXELS_UNRESIZED:
+        raise ValueError(
+            f"The image has {height} x {width} pixels, and at most {MAX_PIXELS_UNRESIZED} are read whole; give a size."
+        )
+    image = np.empty((height, width, 1 if gray else 3), np.float32)
+    for which, band in pixels.bands():
+        image[which] = band
+    return image
+
+
+def image_shape(source: str | os.PathLike | bytes | BinaryIO | Image.Image | np.ndarray) -> tuple[int, int]:
+    """Height and width of a photograph that `load_image` would read, upright; what it raises too.
+
+    >>> image_shape(np.zeros((4, 6, 3)))
+    (4, 6)
+    """
+    return _open(source).shape[:2]
 
 
 def example_image(
@@ -109,12 +161,20 @@ def resize(image, size: int | tuple[int, int]) -> np.ndarray:
     """
     checks.require_image(image, what="resizer")
     checks.require_finite(image, "image")
+    image = np.asarray(image)
+    return _resize(_Pixels(image.shape, lambda start, stop: image[start:stop]), size)
+
+
+def _resize(pixels, size):
     height, width = _height_width(size)
-    image = np.asarray(image, np.float64)
-    rows, columns = _resize_matrix(image.shape[0], height), _resize_matrix(image.shape[1], width)
-    resized = np.tensordot(rows, image, (1, 0))
+    rows, columns = _resize_matrix(pixels.shape[0], height), _resize_matrix(pixels.shape[1], width)
+    low, high = 0.0, 255.0
+    resized = np.zeros((height, *pixels.shape[1:]))
+    for which, band in pixels.bands():
+        low, high = min(low, band.min()), max(high, band.max())
+        resized += np.tensordot(rows[:, which], np.asarray(band, np.float64), (1, 0))
     resized = np.tensordot(columns, resized, (1, 1)).swapaxes(0, 1)
-    return np.clip(resized, min(0, image.min()), max(255, image.max())).astype(np.float32)
+    return np.clip(resized, low, high).astype(np.float32)
 
 
 def to_gray(image) -> np.ndarray:
@@ -152,7 +212,7 @@ def save_image(path: str | os.PathLike, image) -> None:
     >>> import tempfile
     >>> save_image(os.path.join(tempfile.mkdtemp(), "gray.png"), np.zeros((4, 4, 1)))
     """
-    extension = Path(path).suffix.lower()
+    extension = paths.expand(path).suffix.lower()
     checks.require_choice(extension, tuple(_WRITABLE), "image extension")
     checks.warn_of_range(image, "image to write")
     atomic_io.write_bytes(path, _encode(_to_8_bit(image), extension, **_WRITABLE[extension]))
@@ -174,7 +234,7 @@ def save_animation(path: str | os.PathLike, frames: Sequence, *, seconds_per_fra
     >>> path = os.path.join(tempfile.mkdtemp(), "fade.gif")
     >>> save_animation(path, [np.full((4, 4, 1), v) for v in (0.0, 128.0, 255.0)], seconds_per_frame=0.1)
     """
-    checks.require_choice(Path(path).suffix.lower(), (".gif",), "animation extension")
+    checks.require_choice(paths.expand(path).suffix.lower(), (".gif",), "animation extension")
     checks.require_positive(seconds_per_frame, "seconds_per_frame")
     if seconds_per_frame < 0.02:
         raise ValueError(f"seconds_per_frame is {seconds_per_frame}; give 0.02 or more, as viewers slow down less.")
@@ -237,84 +297,128 @@ def _to_8_bit(image) -> np.ndarray:
     return pixels[..., 0] if pixels.shape[2] == 1 else pixels
 
 
-def _read(path: str | os.PathLike) -> np.ndarray:
-    """The pixels of a file: float32 `[H, W, 1]` if gray, else `[H, W, 3]`, 0..255; an error names the file."""
-    if os.path.isdir(path):
-        raise ValueError(f"{path} is a folder; give the path of one image file.")
-    if not os.path.exists(path):
-        raise FileNotFoundError(f"There is no file {path}; check the path of the image.")
-    data = Path(path).read_bytes()
+def _open(source) -> _Pixels:
+    """A photograph, from whatever `load_image` takes; an error names the file."""
+    if isinstance(source, Image.Image):
+        return _decoded("The picture", lambda: source.copy())
+    if isinstance(source, np.ndarray) or hasattr(source, "__array__"):
+        return _of_array(np.asarray(source))
+    if isinstance(source, bytes | bytearray | memoryview):
+        name, data = "The file", bytes(source)
+    elif isinstance(source, str) and re.match(r"\w[\w+.-]+://", source):
+        raise ValueError(f"{source} is an address, and files are read; download it, or give its bytes.")
+    elif isinstance(source, str | os.PathLike):
+        path = paths.require_file(source, "image file")
+        name, data = str(path), path.read_bytes()
+    elif hasattr(source, "read"):
+        name, data = str(getattr(source, "name", "The file")), source.read()
+        if not isinstance(data, bytes):
+            raise TypeError(f"{name} is opened as text; open it in binary mode, 'rb'.")
+    else:
+        kind = type(source).__name__
+        raise TypeError(f"load_image got {kind}; give a path, bytes, a binary file, a Pillow image or an array.")
+    if not data:
+        raise ValueError(f"{name} is empty; {_FORMATS}.")
+    return _decoded(name, lambda: Image.open(io.BytesIO(data), formats=_READABLE), data)
+
+
+_FORMATS = "give a PNG, JPEG, BMP, TIFF, GIF or WebP file with 8 or 16 bits per channel"
+
+
+def _of_array(array) -> _Pixels:
+    """An array of pixels as a photograph."""
+    array = array[..., None] if array.ndim == 2 else array
+    checks.require_image(array, what="image reader")
+    if array.shape[2] not in (1, 3, 4):
+        raise ValueError(f"The image has shape {array.shape}; give 1, 3 or 4 channels, last.")
+    checks.require_finite(array, "image")
+    checks.warn_of_range(array, "image", stacklevel=5)
+    unit = 257 if array.dtype == np.uint16 else 1
+    shape = (*array.shape[:2], min(array.shape[2], 3))
+    return _Pixels(shape, lambda start, stop: _over_white(array[start:stop].astype(np.float32) / unit))
+
+
+def _decoded(name, start, data=b"") -> _Pixels:
+    """The photograph that Pillow decodes; ValueError with the name if it cannot."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # broken metadata, which is not used
             warnings.simplefilter("error", Image.DecompressionBombWarning)
-            return _decode(data)
+            return _decode(start(), data)
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
         reason = f"has more than {Image.MAX_IMAGE_PIXELS} pixels, too many to read safely; shrink it first"
     except UnidentifiedImageError:
-        what = "is not an image that can be read" if data else "is empty"
-        reason = f"{what}; give a PNG, JPEG, BMP, TIFF, GIF or WebP file with 8 or 16 bits per channel"
+        reason = f"is not an image that can be read; {_FORMATS}"
     except _UnsupportedError as error:
         reason = f"has {error}; save it as 8- or 16-bit gray or RGB"
     except Exception as error:  # a decoder raises nearly any type of error on a damaged file
         reason = f"is damaged and cannot be decoded ({error}); replace the file"
-    raise ValueError(f"{path} {reason}.")
+    raise ValueError(f"{name} {reason}.")
 
 
 class _UnsupportedError(Exception):
     """The file is valid, but its pixels have no faithful conversion to 0..255."""
 
 
-def _decode(data: bytes) -> np.ndarray:
-    """The pixels of the bytes of a file, upright and opaque, as `_read` returns them."""
-    picture = Image.open(io.BytesIO(data), formats=_READABLE)
+def _decode(picture: Image.Image, data: bytes) -> _Pixels:
+    """The pixels of a picture, which `data` holds if it is of a file, upright and opaque."""
     # Pillow opens 16-bit RGB files in 8-bit modes; only the raw mode of the first tile gives the depth of the file.
-    args = picture.tile[0].args if picture.tile else None
+    tiles = getattr(picture, "tile", ())
+    args = tiles[0].args if tiles else None
     raw_mode = str(args[0] if isinstance(args, tuple) and args else args)
     kind, _, byte_order = raw_mode.partition(";16")
     is_color_16 = byte_order in ("B", "L", "N")
     if "transparency" in picture.info and (is_color_16 or picture.mode.startswith("I;16")):
         raise _UnsupportedError("16-bit pixels with a transparent color")  # too rare to convert
     if picture.mode.startswith("I;16"):
-        if "16" not in raw_mode:
+        if tiles and "16" not in raw_mode:
             raise _UnsupportedError("12-bit pixels")
         if getattr(picture, "tag_v2", {}).get(262) == 0:  # TIFF's PhotometricInterpretation
             raise _UnsupportedError("16-bit pixels where 0 is white")
-        return np.asarray(_upright(picture)).astype(np.float32)[..., None] / 257
+        return _in_bands(picture, lambda band: np.asarray(band).astype(np.float32) / 257, channels=1)
     if picture.mode in ("I", "F"):
         raise _UnsupportedError("32-bit or floating-point pixels, which have no agreed range")
     if is_color_16:
         if kind != picture.mode:
             raise _UnsupportedError(f"16-bit pixels in an uncommon layout ({kind})")
-        return _over_white(_decode_16_bit(data, picture, byte_order) / 257)
-    picture = _upright(picture)
+        # Pillow keeps the high byte of each value. A second decoding, with the byte order swapped, gives the low byte.
+        high = _in_bands(picture, lambda band: np.asarray(band, np.float32))
+        low = _in_bands(_low_bytes(data, picture, byte_order), lambda band: np.asarray(band, np.float32))
+        return _Pixels(high.shape, lambda *rows: _over_white((256 * high.rows(*rows) + low.rows(*rows)) / 257))
     transparent = "transparency" in picture.info or {"A", "a"} & set(picture.getbands())
     mode = "RGBA" if transparent else "L" if picture.mode in ("1", "L") else "RGB"
-    return _over_white(np.atleast_3d(np.asarray(picture.convert(mode), np.float32)))
+
+    def to_array(band):
+        return _over_white(np.asarray(band.convert(mode), np.float32))
+
+    return _in_bands(picture, to_array, channels=1 if mode == "L" else 3)
 
 
-def _decode_16_bit(data: bytes, picture: Image.Image, byte_order: str) -> np.ndarray:
-    """The 16-bit values of a color picture, float32 `[H, W, 3 or 4]`, 0..65535."""
-    # Pillow keeps the high byte of each value. A second decoding, with the byte order swapped, gives the low byte.
+def _in_bands(picture, to_array, *, channels=3) -> _Pixels:
+    """The picture, decoded and with its EXIF orientation applied."""
+    picture.load()  # metadata may follow the pixels
+    ImageOps.exif_transpose(picture, in_place=True)
+
+    def rows(start, stop):
+        return np.atleast_3d(to_array(picture.crop((0, start, picture.width, stop))))
+
+    return _Pixels((picture.height, picture.width, channels), rows)
+
+
+def _low_bytes(data, picture, byte_order):
+    """A picture of 16-bit values, opened again to decode the low bytes."""
     low = Image.open(io.BytesIO(data), formats=_READABLE)
     native = "L" if sys.byteorder == "little" else "B"
     swapped = f"{picture.mode};16{'B' if byte_order.replace('N', native) == 'L' else 'L'}"
     low.tile = [
         tile._replace(args=(swapped, *tile.args[1:]) if isinstance(tile.args, tuple) else swapped) for tile in low.tile
     ]
-    high_byte, low_byte = (np.asarray(_upright(half), np.float32) for half in (picture, low))
-    return 256 * high_byte + low_byte
-
-
-def _upright(picture: Image.Image) -> Image.Image:
-    """The picture with its EXIF orientation applied."""
-    picture.load()  # metadata may follow the pixels
-    return ImageOps.exif_transpose(picture)
+    return low
 
 
 def _over_white(pixels: np.ndarray) -> np.ndarray:
     """Composites `[H, W, 4]` over white; returns other pixels unchanged."""
-    if pixels.shape[2] != 4:
+    if pixels.ndim != 3 or pixels.shape[2] != 4:
         return pixels
     opacity = pixels[..., 3:] / 255
     return pixels[..., :3] * opacity + 255 * (1 - opacity)

@@ -3,6 +3,8 @@
 import io
 import os
 import struct
+import subprocess
+import sys
 import zlib
 from functools import partial
 
@@ -11,6 +13,8 @@ import pytest
 import skimage.data
 import tifffile
 from PIL import Image
+from processes import environment
+from refusals import refused
 
 from invert_jax import images
 
@@ -53,6 +57,7 @@ def load(tmp_path):
 
 NOISE = np.random.default_rng(1).integers(0, 256, (7, 5, 3), dtype=np.uint8)
 RGBA = np.array([[[200, 100, 0, 255], [200, 100, 0, 0], [200, 100, 0, 51]]], np.uint8)
+RNG_PICTURE = Image.fromarray(np.random.default_rng(2).integers(0, 256, (31, 17, 4), dtype=np.uint8))
 PALETTE = Image.fromarray(np.array([[0, 1]], np.uint8)).convert("P")
 PALETTE.putpalette([10, 20, 30, 40, 50, 60])
 FIRST_FRAME, SECOND_FRAME = (Image.new("L", (6, 4), value) for value in (10, 200))
@@ -166,11 +171,83 @@ def test_example_images_equal_scikit_images(name):
         np.testing.assert_array_equal(images.example_image(name, gray=True), pixels)
 
 
+def test_whatever_holds_a_photograph_is_read(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    picture = Image.fromarray(NOISE)
+    images.save_image("~/noise.png", NOISE)
+    data = (tmp_path / "noise.png").read_bytes()
+    with open(tmp_path / "noise.png", "rb") as file:
+        for source in ("~/noise.png", tmp_path / "noise.png", data, io.BytesIO(data), file, picture, NOISE):
+            np.testing.assert_array_equal(images.load_image(source), NOISE)
+            if not hasattr(source, "read"):  # which has been read to its end
+                assert images.image_shape(source) == (7, 5)
+    gray = NOISE[..., 0]
+    for source in (gray, gray[..., None], Image.fromarray(gray), gray.astype(np.uint16) * 257, gray.astype(np.float32)):
+        np.testing.assert_allclose(images.load_image(source), np.repeat(gray[..., None], 3, 2), rtol=1e-6)
+        assert images.load_image(source, gray=True, size=3).shape == (3, 3, 1)
+    np.testing.assert_allclose(images.load_image(RGBA), images.load_image(Image.fromarray(RGBA)))
+
+
+@pytest.mark.parametrize(
+    ("source", "error", "noun"),
+    [
+        ("https://example.org/a.png", ValueError, "https://example.org/a.png is an address"),
+        ("/dev/zero", ValueError, "device"),
+        ("~nobody-of-this-name/a.png", ValueError, "home folder"),
+        (b"", ValueError, "empty"),
+        (3, TypeError, "int"),
+        (io.StringIO("text"), TypeError, "binary"),
+        (np.zeros((3, 5, 6)), ValueError, "channels"),
+        (np.full((4, 4, 3), np.nan), ValueError, "finite"),
+        (np.zeros((4, 4, 3), complex), TypeError, "real"),
+    ],
+    ids=["address", "device", "no user", "empty", "number", "text", "channels first", "nan", "complex"],
+)
+def test_what_holds_none_is_refused(source, error, noun):
+    with refused(noun, error):
+        images.load_image(source)
+
+
+def test_a_large_photograph_takes_few_bytes_for_each_pixel(tmp_path):
+    side = 6000
+    for mode, name in (("1", "a.png"), ("RGBA", "b.png"), ("RGB", "c.jpg")):
+        Image.new(mode, (side, side)).save(tmp_path / name)
+        script = f"""
+import resource, invert_jax as ij
+ij.load_image(ij.example_image(size=9), size=3)
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+assert ij.load_image({str(tmp_path / name)!r}, size=227).shape == (227, 227, 3)
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
+"""
+        run = subprocess.run(
+            [sys.executable, "-c", script], capture_output=True, text=True, check=True, env=environment()
+        )
+        assert int(run.stdout) * 1024 < 9 * side**2, name
+
+
+def test_bands_are_the_whole(monkeypatch):
+    whole = [images.load_image(RNG_PICTURE, size=size, gray=gray) for size in (None, 9) for gray in (False, True)]
+    monkeypatch.setattr(images, "_BAND", 100)
+    bands = [images.load_image(RNG_PICTURE, size=size, gray=gray) for size in (None, 9) for gray in (False, True)]
+    for one, other in zip(bands, whole, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-6)
+
+
+def test_a_photograph_too_large_to_be_read_whole(monkeypatch):
+    monkeypatch.setattr(images, "MAX_PIXELS_UNRESIZED", 34)
+    with refused("7 x 5"):
+        images.load_image(NOISE)
+    assert images.load_image(NOISE, size=3).shape == (3, 3, 3)
+
+
 def test_bad_paths_names_and_sizes(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"nothing\.png"):
         images.load_image(tmp_path / "nothing.png")
     with pytest.raises(ValueError, match="folder"):
         images.load_image(tmp_path)
+    os.mkfifo(tmp_path / "pipe.png")
+    with refused("pipe"):
+        images.load_image(tmp_path / "pipe.png")
     with pytest.raises(ValueError, match="astronaut"):
         images.example_image("lena")
     for size in (0, -3, 2.5, (3,), (3, 4, 5), (3, 0), "8", True, (4, 2.0)):

@@ -43,6 +43,20 @@ def test_convergence_marks_diverged_restarts():
     assert not np.array_equal(viz.convergence(Energy(*(part[:3] for part in energy))), viz.convergence(diverged))
 
 
+@pytest.mark.parametrize(
+    "name", ["$", "\\frac{$1$}", "new\nline", "\x07b\x00", "y" * 3000, "名前 🐶", "<b>&[final]% {}"]
+)
+def test_any_name_can_be_drawn(name):
+    steps = np.arange(3)
+    for figure in (
+        viz.heatmap(np.eye(2), title=name, label=name),
+        viz.bars({name: 2.0}, title=name, label=name, reference=1.0),
+        viz.curves(steps, {name: steps + 1.0}, title=name, x_label=name, y_label=name),
+        viz.montage([np.zeros((40, 40, 3))], labels=[name], title=name),
+    ):
+        assert figure.dtype == np.uint8 and max(figure.shape) < 6000
+
+
 @pytest.mark.parametrize("x", [["conv1", ODD_NAME, "fc8"], [1, 8, 64]])
 def test_curves_and_bars(x):
     series = {"rising": np.array([1.0, 2.0, 3.0]), ODD_NAME: np.array([3.0, np.nan, 1.0])}

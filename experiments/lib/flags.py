@@ -20,7 +20,11 @@ photograph, recipe, representation = cli.read_photograph, cli.make_recipe, cli.m
 
 _TWO = functools.partial(cli.COUNT, lower_bound=2)
 cli.FLAG_TABLE |= {
-    "images": (flags.DEFINE_list, "Photographs, or folders of them; example photographs if absent."),
+    "images": (
+        flags.DEFINE_string,
+        "Photographs, folders of them or patterns such as 'dir/*.jpg', separated by commas; examples if absent.",
+    ),
+    "skip_unreadable": (flags.DEFINE_bool, "Pass over photographs that cannot be read, with a message."),
     "num_images": (cli.COUNT, "Photographs to take, spread evenly over those given."),
     "num_scale_images": (_TWO, "Photographs between whose features the mean distance N_Phi is taken, at most."),
     "layers": (flags.DEFINE_list, "Layers of the network."),
@@ -47,6 +51,7 @@ cli.FLAG_TABLE |= {
 def define_paper(name: str, *, num_images: int, **defaults: Any) -> None:
     """Defines the flags that every table and figure has, and those given by keyword with their defaults."""
     common = {"images": None, "num_images": num_images, "size": None, "stages": None, "seed": 0}
+    common |= {"skip_unreadable": False}
     define(name, **common, **defaults, allow_changed_code=False, compilation_cache=None)
 
 

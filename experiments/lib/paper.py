@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import glob
 import math
 import pathlib
 import warnings
@@ -12,7 +13,7 @@ import numpy as np
 
 import invert_jax as ij
 from experiments.lib import cache, flags
-from invert_jax._util import command, hashing
+from invert_jax._util import command, hashing, paths
 
 FLAGS = flags.FLAGS
 _SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".gif", ".tif", ".tiff")
@@ -23,10 +24,11 @@ _BLANK = np.full((1, 1, 3), 255.0), "", "clip"
 
 
 class Photograph(NamedTuple):
-    """A name, and `[H, W, C]`, 0..255."""
+    """A name, `[H, W, C]`, 0..255, and where it comes from."""
 
     name: str
     image: np.ndarray
+    path: pathlib.Path
 
 
 class Case(NamedTuple):
@@ -52,31 +54,70 @@ def network() -> str:
 
 def photographs(*, size: int | tuple[int, int] | None, gray: bool, count: int | None = None) -> list[Photograph]:
     """The photographs that `--images` names: `count` of them, `--num_images` if None."""
-    count, found = FLAGS.num_images if count is None else count, files()
-    if len(found) < count:
-        raise ValueError(f"{len(found)} photographs are too few, {count} are needed; give more --images.")
-    chosen = [found[i * len(found) // count] for i in range(count)]
-    return [Photograph(path.stem, flags.photograph(str(path), size=size, gray=gray)[1]) for path in chosen]
+    count, found, read = FLAGS.num_images if count is None else count, files(), {}
+    while True:
+        if len(found) < count:
+            raise ValueError(f"{len(found)} photographs are too few, {count} are needed; give more --images.")
+        chosen = [found[i * len(found) // count] for i in range(count)]
+        for path in chosen:
+            try:
+                read[path] = read.get(path) or Photograph(*flags.photograph(str(path), size=size, gray=gray), path)
+            except ValueError as error:
+                if not flags.value("skip_unreadable"):
+                    raise ValueError(f"{str(error).rstrip('.')}, or pass it over by --skip_unreadable.") from None
+                _announce_unreadable(str(error))
+                found = [other for other in found if other != path]
+        if set(chosen) <= set(found):
+            return [read[path] for path in chosen]
+
+
+@functools.cache  # once for each file, though every size reads it again
+def _announce_unreadable(error):
+    command.say(f"Passed over: {error}", style="yellow")
 
 
 def files() -> list[pathlib.Path]:
     """What `--images` names; the examples if absent."""
-    return [pathlib.Path(name) for name in _EXAMPLES] if FLAGS.images is None else paths("images", FLAGS.images)
+    return [pathlib.Path(name) for name in _EXAMPLES] if FLAGS.images is None else find("images", FLAGS.images)
 
 
-def paths(flag: str, names: Sequence[str]) -> list[pathlib.Path]:
-    """The photographs that a flag names, those of a folder in order of name; ValueError if there are none."""
+def find(flag: str, text: str) -> list[pathlib.Path]:
+    """The photographs that a flag names: files, folders and patterns such as `dir/*.jpg`, separated by commas.
+
+    Those of a folder are in order of name. Names that begin with a dot, such as macOS's `._dog.jpg`, are passed over.
+
+    Raises:
+      ValueError: there are none.
+      FileNotFoundError: a name that nothing has.
+    """
     found = []
-    for path in map(pathlib.Path, names):
-        if path.is_dir():
-            found += sorted(file for file in path.iterdir() if file.suffix.lower() in _SUFFIXES and file.is_file())
-        elif path.is_file():
-            found.append(path)
-        else:
+    for path in _split(text):
+        matches = [path] if path.exists() else sorted(map(pathlib.Path, glob.glob(str(path), recursive=True)))
+        if not matches:
             raise FileNotFoundError(f"--{flag} names {path}, which does not exist; give photographs or folders.")
+        for match in matches:
+            if match.is_dir():
+                found += sorted(file for file in match.iterdir() if _is_photograph(file))
+            elif path.exists() or _is_photograph(match):
+                found.append(match)
     if not found:
         where = f"{', '.join(_SUFFIXES)}; folders inside it are not searched"
-        raise ValueError(f"--{flag}={','.join(names)} has no photographs ({where}); give another.")
+        raise ValueError(f"--{flag}={text} has no photographs ({where}); give another.")
+    return list(dict.fromkeys(found))
+
+
+def _is_photograph(path):
+    return path.suffix.lower() in _SUFFIXES and path.is_file() and not path.name.startswith(".")
+
+
+def _split(text):
+    """Paths between commas; a comma belongs to a path where that exists."""
+    parts, found = text.split(","), []
+    while parts:
+        joined = [paths.expand(",".join(parts[:n]).strip()) for n in range(len(parts), 0, -1)]
+        length = next((len(parts) - i for i, path in enumerate(joined) if path.exists() or glob.glob(str(path))), 1)
+        found.append(joined[len(parts) - length])
+        parts = parts[length:]
     return found
 
 

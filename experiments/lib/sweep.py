@@ -31,8 +31,10 @@ def make() -> ij.sweeps.Sweep:
             gray = FLAGS.gray if word == "model" else word != "alexnet"
             photographs = paper.photographs(size=flags.size_of(name), gray=gray)
             images = {photo.name: photo.image for photo in photographs}
-            if len(images) < len(photographs):
-                raise ValueError("Two photographs have the same name; rename one of the files.")
+            for photo in photographs:
+                if photo.image is not images[photo.name]:
+                    others = " and ".join(str(other.path) for other in photographs if other.name == photo.name)
+                    raise ValueError(f"{others} have the same name; rename one of the files.")
             representation = flags.representation(name)
             mask = flags.mask(representation.feature_shape(photographs[0].image.shape))
             for recipe in recipes:

@@ -1,8 +1,9 @@
 """Atomic writes: a file appears whole or not at all."""
 
 import os
-import pathlib
 import uuid
+
+from invert_jax._util import paths
 
 
 def write_bytes(path: str | os.PathLike, data: bytes) -> None:
@@ -20,10 +21,10 @@ def write_bytes(path: str | os.PathLike, data: bytes) -> None:
 
     >>> import tempfile
     >>> path = os.path.join(tempfile.mkdtemp(), "notes.txt")
-    >>> write_bytes(path, b"first"), write_bytes(path, b"second"), pathlib.Path(path).read_bytes()
+    >>> write_bytes(path, b"first"), write_bytes(path, b"second"), paths.expand(path).read_bytes()
     (None, None, b'second')
     """
-    path = pathlib.Path(path)
+    path = paths.expand(path)
     if not path.parent.is_dir():
         raise FileNotFoundError(f"The folder {path.parent} of {path.name} does not exist; create it first.")
     # Not derived from the name, which may already have the greatest length that the file system allows.

@@ -15,7 +15,7 @@ import numpy as np
 import rich.console
 from absl import app, flags, logging
 
-from invert_jax._util import atomic_io, hashing
+from invert_jax._util import atomic_io, hashing, paths
 
 FLAGS = flags.FLAGS
 console = rich.console.Console()
@@ -90,7 +90,7 @@ def _terminate(*_):
 def use_compilation_cache() -> None:
     """Saves compiled programs where `--compilation_cache` says, if a program has that flag."""
     if "compilation_cache" in FLAGS and FLAGS.compilation_cache:
-        jax.config.update("jax_compilation_cache_dir", FLAGS.compilation_cache)
+        jax.config.update("jax_compilation_cache_dir", str(paths.expand(FLAGS.compilation_cache)))
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
 
 
@@ -115,7 +115,7 @@ def attempt(what: str, action: Callable[[], Any]) -> None:
 
 def make_workdir(path: str | os.PathLike) -> pathlib.Path:
     """Creates the work folder; one sentence if that fails."""
-    workdir = pathlib.Path(path)
+    workdir = paths.expand(path)
     try:
         workdir.mkdir(parents=True, exist_ok=True)
     except OSError as error:

@@ -6,6 +6,7 @@ import jax
 import numpy as np
 
 _LONGEST = 60  # characters of a value before it is cut
+_LONGEST_LABEL = 200
 
 
 def short_repr(self) -> str:
@@ -49,3 +50,13 @@ def _short(value) -> str:
 def error_text(error: float) -> str:
     """A relative error in percent, for a label: "5.2 %"; "no error" where it is not finite, or there is none."""
     return f"{100 * error:.1f} %" if np.isfinite(error) else "no error"
+
+
+def label_text(text: object) -> str:
+    r"""A name as it stands in a picture: control characters are marked, and a long one is cut.
+
+    >>> label_text("a\\x07"), len(label_text("a" * 1000))
+    ('a\N{REPLACEMENT CHARACTER}', 200)
+    """
+    shown = "".join(c if c.isprintable() or c == "\n" else "\N{REPLACEMENT CHARACTER}" for c in str(text))
+    return shown if len(shown) <= _LONGEST_LABEL else f"{shown[: _LONGEST_LABEL - 1]}\N{HORIZONTAL ELLIPSIS}"

@@ -9,7 +9,6 @@ Source: Vondrick, Khosla, Malisiewicz & Torralba, "HOGgles: Visualizing Object D
 """
 
 import os
-import pathlib
 import warnings
 import zipfile
 from collections.abc import Sequence
@@ -18,7 +17,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from invert_jax._util import arrays, checks
+from invert_jax._util import arrays, checks, paths
 from invert_jax._util.reprs import short_repr
 from invert_jax.types import Representation
 
@@ -325,7 +324,7 @@ def save(path: str | os.PathLike, dictionaries: Dictionaries) -> None:
     """
     if not str(path).lower().endswith(".npz"):
         raise ValueError(f"Dictionaries are written as .npz, but the path is {path}; give a name that ends in .npz.")
-    arrays.write_arrays(pathlib.Path(path), {name: np.asarray(value) for name, value in dictionaries._asdict().items()})
+    arrays.write_arrays(paths.expand(path), {name: np.asarray(value) for name, value in dictionaries._asdict().items()})
 
 
 def load(path: str | os.PathLike) -> Dictionaries:
@@ -348,8 +347,7 @@ def load(path: str | os.PathLike) -> Dictionaries:
     ...     load(f"{folder}/pair.npz").digest
     'a name'
     """
-    if not os.path.isfile(path):
-        raise FileNotFoundError(f"The file {path} does not exist; learn dictionaries with experiments.learn_hoggle.")
+    path = paths.require_file(path, "pair of dictionaries, from experiments.learn_hoggle")
     try:
         if not zipfile.is_zipfile(path):
             raise ValueError("not an .npz archive")

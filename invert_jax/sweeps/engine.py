@@ -9,7 +9,6 @@ import errno
 import functools
 import math
 import os
-import pathlib
 import time
 import warnings
 from collections.abc import Callable
@@ -21,7 +20,7 @@ import numpy as np
 from jax.sharding import Mesh
 
 from invert_jax import sampling
-from invert_jax._util import checks, hashing
+from invert_jax._util import checks, hashing, paths
 from invert_jax.sweeps import cost, spec, store
 
 _EVERY = 20  # steps between reports, at which a run may also be stopped
@@ -92,7 +91,7 @@ def run(
     if chunk_size is not None and chunk_size not in spec.CHUNK_SIZES:
         raise ValueError(f"chunk_size is {chunk_size!r}; it must be one of {', '.join(map(str, spec.CHUNK_SIZES))}.")
     warn = callbacks.on_message if callbacks else functools.partial(warnings.warn, stacklevel=2)
-    path, callbacks = pathlib.Path(workdir), callbacks or Callbacks()
+    path, callbacks = paths.expand(workdir), callbacks or Callbacks()
     mesh = sampling.make_mesh() if mesh is None else sampling.require_mesh(mesh)
     if hashing.is_deterministic() is False:
         flag = "XLA_FLAGS=--xla_gpu_deterministic_ops=true"

@@ -23,7 +23,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from invert_jax._util import arrays, atomic_io, hashing, locks
+from invert_jax._util import arrays, atomic_io, hashing, locks, paths
 from invert_jax._util.reprs import short_repr
 from invert_jax.sweeps import spec
 from invert_jax.types import Energy
@@ -155,7 +155,7 @@ def scan(folder: Folder, sweep: spec.Sweep, *, quarantine: bool = False) -> dict
     images = [(case, *image) for case in sweep.cases for image in case.images.items()]
     layouts = {(case.name, name): (np.shape(image), case.recipe.num_steps, sweep.dtype) for case, name, image in images}
     finished: dict[_Pair, set[int]] = {pair: set() for pair in layouts}
-    for pair, path in ((pair, path) for pair, paths in _index(folder.path).items() for path in paths):
+    for pair, path in ((pair, path) for pair, files in _index(folder.path).items() for path in files):
         try:
             key = path, path.lstat().st_mtime_ns
             if key not in folder.scanned:
@@ -188,12 +188,12 @@ def save(folder: Folder, pair: _Pair, restarts: Restarts, *, is_whole: bool = Fa
 
 def merge(folder: Folder) -> None:
     """Puts all restarts of each photograph into one file; no other process may write any."""
-    for pair, paths in _index(folder.path).items():
+    for pair, files in _index(folder.path).items():
         whole = folder.path / _RESTARTS / f"{_name(pair)}.npz"
-        parts = [_read(folder.stamp, pair, path) for path in paths if paths != (whole,)]
+        parts = [_read(folder.stamp, pair, path) for path in files if files != (whole,)]
         if parts and all(parts):  # one damaged just now is for the next run
             save(folder, pair, _together(parts), is_whole=True)
-            for path in set(paths) - {whole}:  # only now: a kill in between leaves every restart in some file
+            for path in set(files) - {whole}:  # only now: a kill in between leaves every restart in some file
                 path.unlink(missing_ok=True)
 
 
@@ -280,5 +280,5 @@ def load_sweep(workdir: str | os.PathLike) -> SweepResults:
     ...     load_sweep(folder)["hog", "ramp"].image.shape
     (2, 16, 16, 1)
     """
-    path = pathlib.Path(workdir)
+    path = paths.expand(workdir)
     return SweepResults(path, read_manifest(path), _index(path))

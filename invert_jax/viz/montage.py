@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from invert_jax._util import checks
+from invert_jax._util import checks, reprs
 
 _GAP = 16  # white pixels around a montage and between its pictures
 _MODES = ("clip", "stretch")
@@ -91,7 +91,10 @@ def montage(
     images = list(images)
     if not images:
         raise ValueError("A montage needs one image or more; got none.")
-    labels = ["" if label is None else str(label) for label in ([None] * len(images) if labels is None else labels)]
+    labels = [
+        "" if label is None else reprs.label_text(label)
+        for label in ([None] * len(images) if labels is None else labels)
+    ]
     modes = [mode] * len(images) if isinstance(mode, str) else list(mode)
     if not len(images) == len(labels) == len(modes):
         raise ValueError(
@@ -117,7 +120,7 @@ def montage(
 
     width = _GAP + columns * (cell_width + _GAP)
     heading_font = _font(int(font.size * 1.25), bold=True)
-    heading = _wrap(title or "", heading_font, width - 2 * _GAP)
+    heading = _wrap(reprs.label_text(title or ""), heading_font, width - 2 * _GAP)
     top = _GAP + (_text_height(heading, heading_font) + _GAP if heading else 0)
     captions = [max(_text_height(texts[i], font) for i in row) for row in rows]
     heights = [cell_height + (_CAPTION_GAP + caption if caption else 0) + _GAP for caption in captions]

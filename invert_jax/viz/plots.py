@@ -4,11 +4,14 @@ Values that are not finite are marked and counted, never drawn as if they were n
 """
 
 import io
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from PIL import Image
+
+from invert_jax._util import reprs
 
 _WARNING = "#b00020"
 _ENERGY = {  # fields of Energy: label and color
@@ -65,13 +68,13 @@ def heatmap(
     axes.set_facecolor("0.75")
     image = axes.imshow(np.ma.masked_invalid(array), cmap="viridis", vmin=low, vmax=high, interpolation="nearest")
     color_axes = make_axes_locatable(axes).append_axes("right", size=0.17, pad=0.12)  # as high as the map
-    figure.colorbar(image, cax=color_axes, label=_escaped(label))
+    figure.colorbar(image, cax=color_axes, label=_plain(label))
     for axis, names, count in ((axes.yaxis, rows, height), (axes.xaxis, columns, breadth)):
         if names is None:
             axis.set_major_locator(ticker.MaxNLocator(6, integer=True))
         elif len(names) == count:
             rotation = 90 if axis is axes.xaxis else 0
-            axis.set_ticks(np.arange(count), [_escaped(name) for name in names], fontsize=8, rotation=rotation)
+            axis.set_ticks(np.arange(count), [_plain(name) for name in names], fontsize=8, rotation=rotation)
         else:
             raise ValueError(f"There are {len(names)} names for {count} positions of the map; give one for each.")
     axes.spines[:].set_linewidth(0.6)
@@ -156,11 +159,11 @@ def bars(values: Mapping[str, float], *, title: str, label: str, reference: floa
     if not values:
         raise ValueError("A bar chart needs one value or more; got none.")
     figure, axes = _figure(6, 1 + 0.3 * len(values), dpi=120)
-    container = axes.barh([_escaped(name) for name in values], list(values.values()), color=_COLORS[1])
+    container = axes.barh([_plain(name) for name in values], list(values.values()), color=_COLORS[1])
     axes.bar_label(container, fmt="%.2f", padding=3, fontsize=9)
     axes.axvline(reference, color="0.2", linewidth=1)
     axes.invert_yaxis()
-    axes.set_xlabel(_escaped(label))
+    axes.set_xlabel(_plain(label))
     axes.spines[["top", "right"]].set_visible(False)
     return _render(figure, axes, title)
 
@@ -205,13 +208,13 @@ def curves(
         values = np.asarray(values, np.float64)
         if values.shape != (len(x),):
             raise ValueError(f"The curve {name} has shape {values.shape}, for {len(x)} positions.")
-        axes.plot(positions, values, color=color, marker=marker, markersize=4, linewidth=1.8, label=_escaped(name))
+        axes.plot(positions, values, color=color, marker=marker, markersize=4, linewidth=1.8, label=_plain(name))
         if intervals and name in intervals:
             low, high = np.asarray(intervals[name], np.float64).T
             axes.fill_between(positions, low, high, color=color, alpha=0.18, linewidth=0)
             axes.vlines(positions, low, high, color=color, linewidth=1)  # a band has no width at a point between gaps
     if named:
-        axes.set_xticks(positions, [_escaped(name) for name in x], rotation=45, ha="right")
+        axes.set_xticks(positions, [_plain(name) for name in x], rotation=45, ha="right")
     else:
         axes.set_xscale("log", base=2)
         axes.set_xticks(positions, [f"{value:g}" for value in positions])
@@ -230,21 +233,23 @@ def _figure(width, height, dpi=150):
     return figure, figure.add_subplot()
 
 
-def _escaped(text) -> str:
-    """Names are data: matplotlib would read a formula between two dollar signs, and fail on most names."""
-    return str(text).replace("$", r"\$")
+def _plain(text) -> str:
+    """Names are data: dollar signs begin no formula."""
+    return reprs.label_text(text).replace("$", r"\$")
 
 
 def _render(figure, axes, title, x_label=None, y_label="", *, legend=True) -> np.ndarray:
     """The figure as pixels; curves have labels of both axes, a grid and a legend."""
-    axes.set_title(_escaped(title), fontsize=11, wrap=True)
+    axes.set_title(_plain(title), fontsize=11, wrap=True)
     if x_label is not None:
-        axes.set(xlabel=_escaped(x_label), ylabel=_escaped(y_label))
+        axes.set(xlabel=_plain(x_label), ylabel=_plain(y_label))
         axes.grid(color="0.9", linewidth=0.6)
         axes.spines[["top", "right"]].set_visible(False)
         if legend:
             axes.legend(frameon=False, loc="upper left", bbox_to_anchor=(1.0, 1.0))
     stream = io.BytesIO()
-    # Cropped to the drawing, so that no label is cut off whatever its length.
-    figure.savefig(stream, format="png", bbox_inches="tight", pad_inches=0.12)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph")  # letters that the font lacks are boxes
+        # Cropped to the drawing, so that no label is cut off.
+        figure.savefig(stream, format="png", bbox_inches="tight", pad_inches=0.12)
     return np.array(Image.open(stream).convert("RGB"))

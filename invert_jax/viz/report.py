@@ -1,16 +1,19 @@
 """A sweep as one HTML page: pictures, maps, curves, tables and settings in a single file."""
 
 import base64
+import contextlib
 import io
 import json
 import pathlib
 import shlex
+import warnings
+from typing import Any
 
 import numpy as np
 from PIL import Image
 
 from invert_jax import analysis, images, sweeps
-from invert_jax._util import atomic_io, reprs
+from invert_jax._util import atomic_io, paths, reprs
 from invert_jax.viz import plots
 from invert_jax.viz.montage import to_uint8
 
@@ -88,18 +91,18 @@ def write_report(workdir: str | pathlib.Path, *, num_pictures: int = 60) -> path
     except ImportError:
         message = "The report needs jinja2, which is not installed; run: pip install 'invert_jax[experiments]'."
         raise ImportError(message) from None
-    workdir = pathlib.Path(workdir)
+    workdir = paths.expand(workdir)
     sweep = sweeps.load_sweep(workdir)
     if not sweep:
         raise ValueError(f"The sweep in {workdir} has no restarts; run it first.")
-    results, settings = _read_json(workdir / "results.json"), sweep.manifest["settings"]
+    results, settings = _read_results(workdir / "results.json"), sweep.manifest["settings"]
     finished = {case for case, _ in sweep}
     cases = [case for case in (key.removesuffix(": weights") for key in settings) if case in finished]
-    sections = [
-        _study_section(workdir / folder, *study, sweep.manifest["num_restarts"])
-        for folder, study in _STUDIES.items()
-        if (workdir / folder / "table.md").exists()
-    ]
+    sections = []
+    for folder, study in _STUDIES.items():
+        if (workdir / folder / "table.md").exists():
+            with _passing_over(workdir / folder):
+                sections.append(_study_section(workdir / folder, *study, sweep.manifest["num_restarts"]))
     sections += [_case_section(workdir, sweep, case, max(1, num_pictures // len(cases))) for case in cases]
     commands = _command("sample_invariances", results), shlex.join(["python", "-m", "experiments.report", str(workdir)])
     template = pathlib.Path(__file__).with_name("report.html.jinja").read_text()
@@ -118,8 +121,26 @@ def write_report(workdir: str | pathlib.Path, *, num_pictures: int = 60) -> path
     return workdir / "report.html"
 
 
-def _read_json(path):
-    return json.loads(path.read_text()) if path.exists() else {}
+@contextlib.contextmanager
+def _passing_over(path):
+    """Warns of what no runner wrote, though it has the name of what one writes, and goes on without it."""
+    try:
+        yield
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError, OSError) as error:
+        warnings.warn(f"{path} is not what a runner writes and is passed over ({error}).", stacklevel=4)
+
+
+def _read_results(path) -> dict[str, Any]:
+    """A runner's results.json, checked as far as the page needs it; {} if there is none."""
+    if path.exists():
+        with _passing_over(path):
+            results = json.loads(paths.require_file(path).read_bytes())
+            versions, command = results["versions"], results["command"]
+            texts = *list.copy(command), versions["invert_jax"], versions["jax"], results["device"]["kind"]
+            if all(isinstance(text, str) for text in texts):
+                return results
+            raise TypeError("its fields are not texts")
+    return {}
 
 
 def _summary(sweep, cases, results):
@@ -137,13 +158,12 @@ def _summary(sweep, cases, results):
 
 def _command(runner, results):
     """The command that wrote these results; empty if they do not say."""
-    arguments = results.get("command", ())[1:]
-    return shlex.join(["python", "-m", f"experiments.{runner}", *arguments]) if "command" in results else ""
+    return shlex.join(["python", "-m", f"experiments.{runner}", *results["command"][1:]]) if results else ""
 
 
 def _study_section(folder, runner, title, text, pictures, num_restarts):
     """The section of one runner's results: its text, pictures and table."""
-    lines, results = (folder / "table.md").read_text().splitlines(), _read_json(folder / "results.json")
+    lines, results = (folder / "table.md").read_text().splitlines(), _read_results(folder / "results.json")
     header, _, *rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines if line[:1] == "|"]
     notes, measured = [line for line in lines if line and line[0] != "|"], results.get("num_restarts", num_restarts)
     if measured != num_restarts:
@@ -195,7 +215,8 @@ def _tiles(workdir, case, name, restarts):
     """The photograph, if the folder has it, and its first restarts."""
     tiles, path = [], workdir / "photographs" / f"{case}-{name}.png"
     if path.exists():
-        tiles.append(_picture(images.load_image(path), f"The photograph {name}", "photograph"))
+        with _passing_over(path):
+            tiles.append(_picture(images.load_image(path), f"The photograph {name}", "photograph"))
     for r, image in enumerate(restarts.image[:_NUM_RESTARTS]):
         caption = reprs.error_text(restarts.error[r]) if restarts.finite[r] else "not finite"
         tiles.append(_picture(image, f"Restart {r} of {name} from {case}, {caption}", caption))

@@ -4,6 +4,7 @@ import os
 
 import numpy as np
 
+from invert_jax._util import paths
 from invert_jax.networks.architectures import VGG16
 from invert_jax.weights import protobuf
 from invert_jax.weights.layout import Step, WeightFile, from_steps, refuse_damage
@@ -25,6 +26,7 @@ def read_caffemodel(path: str | os.PathLike) -> WeightFile:
     Raises:
       ValueError: not such a file, damaged, or another network.
     """
+    path = paths.require_file(path, "weight file")
     with refuse_damage(path, "a Caffe model"):
         net = protobuf.read(path)
         steps = [_step(protobuf.collect(layer)) for layer in net.get(100, [])]

@@ -12,7 +12,7 @@ import urllib.error
 import urllib.request
 from typing import NamedTuple
 
-from invert_jax._util import checks, locks
+from invert_jax._util import checks, locks, paths
 from invert_jax.types import Params
 from invert_jax.weights import files, registry
 
@@ -107,13 +107,13 @@ def _read(path):
 
 def cache_folder() -> pathlib.Path:
     """Where downloads are saved: `$INVERT_JAX_CACHE`, or `~/.cache/invert_jax`."""
-    base = pathlib.Path(os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache")
-    return pathlib.Path(os.environ.get("INVERT_JAX_CACHE") or base / "invert_jax")
+    base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+    return paths.expand(os.environ.get("INVERT_JAX_CACHE") or os.path.join(base, "invert_jax"))
 
 
 def fetch(file: Download, *, folder: pathlib.Path | None = None, timeout: float = _TIMEOUT) -> pathlib.Path:
     """The path of a published file, downloaded if it is not in the folder; see `fetch_params`."""
-    folder = cache_folder() if folder is None else folder
+    folder = cache_folder() if folder is None else paths.expand(folder)
     path, partial = folder / file.file_name, folder / f"{file.file_name}.part"
     try:
         folder.mkdir(parents=True, exist_ok=True)

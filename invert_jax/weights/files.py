@@ -1,9 +1,9 @@
 """Weight files of every format: `path -> params`."""
 
 import os
-import pathlib
 import warnings
 
+from invert_jax._util import paths
 from invert_jax.types import Params
 from invert_jax.weights.caffemodel import read_caffemodel
 from invert_jax.weights.layout import WeightFile
@@ -44,12 +44,8 @@ def read(path: str | os.PathLike) -> WeightFile:
     ...     read(f"{folder}/a.npz")
     WeightFile(params={mean: float32[3]}, architecture=None)
     """
-    path = pathlib.Path(path)
     kinds = ", ".join(_READERS)
-    if path.is_dir():
-        raise ValueError(f"{path} is a directory; give the path of a weight file ({kinds}).")
-    if not path.exists():
-        raise FileNotFoundError(f"The weight file {path} does not exist; give the path of one ({kinds}).")
+    path = paths.require_file(path, f"weight file ({kinds})")
     reader = _READERS.get(path.suffix.lower())
     if reader is None:
         raise ValueError(f"{path} has extension {path.suffix!r}, but weights are read from {kinds}; convert the file.")

@@ -5,11 +5,12 @@ scipy reads these files too, but takes the memory that a damaged or compressed f
 
 import math
 import os
-import pathlib
 import zlib
 from typing import Any
 
 import numpy as np
+
+from invert_jax._util import paths
 
 _TYPES = {
     1: "i1",
@@ -39,7 +40,7 @@ def read(path: str | os.PathLike) -> dict[str, Any]:
 
     ValueError, the rest of a sentence, for anything that is no such file, or is damaged.
     """
-    data = memoryview(pathlib.Path(path).read_bytes())
+    data = memoryview(paths.require_file(path).read_bytes())
     endian = {b"IM": "<", b"MI": ">"}.get(bytes(data[126:128]))
     if endian is None or bytes(data[:10]) == b"MATLAB 7.3":
         raise ValueError("it is not a MATLAB file of version 5 to 7")

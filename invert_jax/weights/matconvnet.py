@@ -1,11 +1,11 @@
 """MatConvNet's .mat networks: SimpleNN, in the layout before and after its beta 17."""
 
 import os
-import pathlib
 import warnings
 
 import numpy as np
 
+from invert_jax._util import paths
 from invert_jax.networks.architectures import BVLC_ALEXNET, CAFFENET
 from invert_jax.weights import mat5, registry
 from invert_jax.weights.layout import WeightFile
@@ -41,7 +41,7 @@ def read_mat(path: str | os.PathLike) -> WeightFile:
     Warns:
       UserWarning: the file has the name of one that MatConvNet published, and another hash.
     """
-    path = pathlib.Path(path)
+    path = paths.require_file(path, "weight file")
     _verify_published(path)
     with open(path, "rb") as file:
         header = file.read(10)

@@ -3,13 +3,12 @@
 import io
 import math
 import os
-import pathlib
 import zipfile
 
 import jax
 import numpy as np
 
-from invert_jax._util import atomic_io, checks
+from invert_jax._util import atomic_io, checks, paths
 from invert_jax.types import Params
 from invert_jax.weights import mat5
 from invert_jax.weights.validation import by_name
@@ -42,6 +41,7 @@ def read_npz(path: str | os.PathLike) -> Params:
     ...     read_npz(f"{folder}/a.npz")["fc8"]["kernel"].ravel().tolist()
     [0.5, 0.5]
     """
+    path = paths.require_file(path, "weight file")
     if not zipfile.is_zipfile(path):
         raise ValueError(f"{path} is not an .npz archive, or is truncated; download or save it again.")
     try:
@@ -77,7 +77,7 @@ def save_params(path: str | os.PathLike, params: Params) -> None:
     ...     read_npz(f"{folder}/a.npz")["fc8"]["kernel"].shape
     (1, 1, 2, 3)
     """
-    path = pathlib.Path(path)
+    path = paths.expand(path)
     if path.suffix.lower() != ".npz":
         raise ValueError(f"Weights are written as .npz, but the path is {path}; give a name that ends in .npz.")
     # The reader's own check, so that whatever is written can be read.

@@ -4,6 +4,7 @@ import os
 
 import numpy as np
 
+from invert_jax._util import paths
 from invert_jax.weights import protobuf
 from invert_jax.weights.layout import Step, WeightFile, from_steps, refuse_damage
 
@@ -26,6 +27,7 @@ def read_onnx(path: str | os.PathLike) -> WeightFile:
     Raises:
       ValueError: not an ONNX file, damaged, or another network.
     """
+    path = paths.require_file(path, "weight file")
     with refuse_damage(path, "an ONNX file"):
         graph = protobuf.collect(protobuf.read(path)[7][-1])
         nodes = [_node(node) for node in graph.get(1, [])]

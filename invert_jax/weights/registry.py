@@ -4,11 +4,11 @@ import functools
 import hashlib
 import importlib.resources
 import os
-import pathlib
 import re
 
 import jax
 
+from invert_jax._util import paths
 from invert_jax.types import Params
 from invert_jax.weights.npz import read_npz
 
@@ -70,7 +70,7 @@ def verify(path: str | os.PathLike, sha256: str | None = None) -> None:
     >>> with tempfile.NamedTemporaryFile() as file:
     ...     verify(file.name, hashlib.sha256(b"").hexdigest())
     """
-    path = pathlib.Path(path)
+    path = paths.expand(path)
     if sha256 is None:
         algorithm, expected = "md5", PUBLISHED_MD5.get(path.name, "")
         if not expected:
@@ -81,8 +81,6 @@ def verify(path: str | os.PathLike, sha256: str | None = None) -> None:
         algorithm, expected = "sha256", sha256.lower()
         if not re.fullmatch("[0-9a-f]{64}", expected):
             raise ValueError(f"sha256 is {sha256!r}, but must be 64 hexadecimal digits; copy all of it.")
-    if not path.is_file():
-        raise FileNotFoundError(f"The file {path} does not exist; give the path of the file to verify.")
     digest = digest_of(path, algorithm=algorithm)
     if digest != expected:
         raise ValueError(f"{path} has {algorithm} {digest}; expected {expected}: download the file again.")
@@ -90,5 +88,5 @@ def verify(path: str | os.PathLike, sha256: str | None = None) -> None:
 
 def digest_of(path: str | os.PathLike, *, algorithm: str = "sha256") -> str:
     """The hash of a file, in hexadecimal digits."""
-    with open(path, "rb") as file:
+    with open(paths.require_file(path), "rb") as file:
         return hashlib.file_digest(file, algorithm).hexdigest()

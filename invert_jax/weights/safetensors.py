@@ -7,6 +7,7 @@ import os
 import ml_dtypes
 import numpy as np
 
+from invert_jax._util import paths
 from invert_jax.weights.layout import WeightFile, from_state_dict, refuse_damage
 
 _TYPES = {"F64": "<f8", "F32": "<f4", "F16": "<f2", "I64": "<i8", "I32": "<i4", "I16": "<i2", "I8": "i1", "U8": "u1"}
@@ -25,6 +26,7 @@ def read_safetensors(path: str | os.PathLike) -> WeightFile:
     Raises:
       ValueError: not such a file, damaged, or arrays of another network.
     """
+    path = paths.require_file(path, "weight file")
     with refuse_damage(path, "a safetensors file"):
         return from_state_dict(_arrays(np.memmap(path, np.uint8, "r")), path)
 

@@ -12,6 +12,7 @@ from typing import NamedTuple
 import ml_dtypes
 import numpy as np
 
+from invert_jax._util import paths
 from invert_jax.weights.layout import WeightFile, from_state_dict, refuse_damage
 
 _TYPES = {
@@ -49,6 +50,7 @@ def read_torch(path: str | os.PathLike) -> WeightFile:
     Raises:
       ValueError: not such a file, damaged, holding anything but tensors, or another network.
     """
+    path = paths.require_file(path, "weight file")
     if not zipfile.is_zipfile(path):
         raise ValueError(
             f"{path} is not a zip archive, as torch.save writes since PyTorch 1.6; it is damaged, or older: load it in "

@@ -204,9 +204,10 @@ def test_page_is_complete_and_needs_no_network(hog, copy):
     geometry = copy / "geometry"
     geometry.mkdir()
     (geometry / "table.md").write_text("| layer | length |\n|---|---|\n| hog | 12.3 |\n")
-    (geometry / "results.json").write_text(json.dumps({"command": ["invariance_geometry.py", "--bound=2"]}))
-    ij.save_image(geometry / "path.png", ij.example_image("coffee", size=32))
     results = running.results(copy / "invariance")
+    command = {"command": ["invariance_geometry.py", "--bound=2"]}
+    (geometry / "results.json").write_text(json.dumps(results | command))
+    ij.save_image(geometry / "path.png", ij.example_image("coffee", size=32))
     (copy / "invariance" / "results.json").write_text(json.dumps({**results, "num_restarts": 2}))
     page = report.write_report(copy, num_pictures=2).read_text()
     section = page[page.index('<section id="geometry">') :].partition("</section>")[0]
@@ -215,6 +216,33 @@ def test_page_is_complete_and_needs_no_network(hog, copy):
     assert "<b>odd" not in page and "&lt;b&gt;odd &amp; $strange$" in page
     with pytest.raises(FileNotFoundError, match="sweep"):
         report.write_report(copy / "geometry")
+
+
+FOREIGN = (
+    "[]",
+    "3",
+    '"text"',
+    "{",
+    "\xff",
+    '{"command": "a"}',
+    '{"command": [1], "versions": {}, "device": 2}',
+    "[" * 100_000,
+)
+
+
+@pytest.mark.parametrize("content", FOREIGN)
+def test_page_passes_over_foreign_files(copy, content):
+    """Each with the name of a file that a runner writes: named in a warning, and not shown."""
+    data = content.encode("latin-1")
+    for path in (copy / "results.json", copy / "invariance" / "results.json"):
+        path.write_bytes(data)
+    (copy / "geometry").mkdir()
+    (copy / "geometry" / "table.md").write_bytes(data)
+    with pytest.warns(UserWarning, match="passed over") as warned:
+        page = report.write_report(copy, num_pictures=1).read_text()
+    named = " ".join(str(warning.message) for warning in warned)
+    assert all(str(copy / name) in named for name in ("results.json", "invariance/results.json", "geometry"))
+    assert '<section id="geometry">' not in page and '<section id="invariance">' in page
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium to open the page in (apt install chromium)")

@@ -1,13 +1,15 @@
 """The papers' tables and figures: settings as data, arithmetic against NumPy, every runner whole with tiny settings."""
 
 import math
+import shutil
 
 import numpy as np
 import pytest
 import running
+from refusals import refused
 
 import invert_jax as ij
-from experiments.lib import paper
+from experiments.lib import paper, sweep
 
 pytestmark = pytest.mark.slow
 
@@ -129,6 +131,52 @@ def test_stretched_stages_have_that_many_steps(num_steps):
     for recipe in (ij.recipes.for_layer("conv1"), ij.recipes.laplacian_pyramid("conv1")):
         long = stretched(recipe, num_steps)
         assert long.num_steps == num_steps and min(s.num_steps for s in long.stages) >= 1 and long.tolerance is None
+
+
+def named(text, *arguments):
+    """The photographs that `--images=text` finds."""
+    return running.parsed(paper.files, "mahendran_vedaldi.table1", f"--images={text}", *arguments)
+
+
+def test_photographs_are_found_as_people_name_them(photographs, tmp_path, monkeypatch):
+    folder = tmp_path / "cats, dogs"
+    folder.mkdir()
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    paths = [folder / f"{name}.PNG" for name in "ab"]
+    for path in paths:
+        ij.save_image(path, np.zeros((40, 40, 3)))
+    for name in ("._a.png", ".DS_Store", "notes.txt"):
+        (folder / name).write_bytes(b"not a photograph")
+    (folder / "c.png").mkdir()
+    for text in (f"{folder}", f"{folder}/", f"{folder}/*", f"{folder}/*.PNG", "~/cats, dogs", "~/**/*.PNG"):
+        assert named(text) == paths
+    assert [path.name for path in named("cats, dogs/b.PNG,cats, dogs/a.PNG")] == ["b.PNG", "a.PNG"]
+    assert set(named(f"{photographs},{folder}")) > set(paths)
+    for text in ("~/cats", f"{folder}/*.gif"):
+        with refused("--images", FileNotFoundError):
+            named(text)
+
+
+def test_an_unreadable_photograph_is_named_or_passed_over(photographs, tmp_path, capsys):
+    folder = tmp_path / "photographs"
+    shutil.copytree(photographs, folder)
+    (folder / "aaa.png").write_bytes(b"no picture")
+    arguments = ("mahendran_vedaldi.table1", f"--images={folder}", "--num_images=2")
+    with refused("aaa.png"):
+        running.parsed(lambda: paper.photographs(size=32, gray=True), *arguments)
+    found = running.parsed(lambda: paper.photographs(size=32, gray=True), *arguments, "--skip_unreadable")
+    assert len(found) == 2 and "aaa" not in [photo.name for photo in found]
+    assert "aaa.png" in capsys.readouterr().out
+
+
+def test_two_photographs_with_one_name_are_both_named(photographs, tmp_path):
+    photograph = sorted(photographs.iterdir())[0]
+    shutil.copy(photograph, tmp_path)
+    text = f"--images={photograph},{tmp_path / photograph.name}"
+    with refused(str(tmp_path / photograph.name)) as caught:
+        running.parsed(sweep.make, "sample_invariances", text, "--num_images=2", "--representations=hog", "--size=32")
+    assert str(photograph) in str(caught.value)
 
 
 MISTAKES = {"table1": "--num_images=1", "table3": "--lambdas=-1", "green_bias": "--layers=", "figure1": "--images=no"}
