@@ -51,6 +51,7 @@ def alpha_norm(x: jax.Array, *, alpha: float = 6.0) -> jax.Array:
     >>> float(alpha_norm(jnp.full((1, 2, 1), -2.0)))
     128.0
     """
+    x = safe_math.saturated(x, alpha)
     if float(alpha).is_integer() and int(alpha) % 2 == 0:
         return jnp.sum(x ** int(alpha))
     return jnp.sum(safe_math.safe_power(safe_math.safe_abs(x), alpha))
@@ -72,6 +73,7 @@ def total_variation(x: jax.Array, *, beta: float = 2.0) -> jax.Array:
     >>> float(total_variation(jnp.array([[0.0, 3.0], [4.0, 4.0]])[..., None], beta=1.0))
     6.0
     """
+    x = safe_math.saturated(x, max(beta, 2.0))  # squares are taken first
     down, right = x[1:] - x[:-1], x[:, 1:] - x[:, :-1]
     if beta == 2:
         return jnp.sum(down * down) + jnp.sum(right * right)

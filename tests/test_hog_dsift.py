@@ -150,6 +150,33 @@ def test_batches_with_degenerate_pictures_have_the_oracles_values_and_finite_gra
     assert np.all(np.isfinite(gradients)) and np.any(gradients[-1] != 0)
 
 
+MAGNITUDES = (1e-45, 1e-40, 1e-19, 1e-12, 1e8, 1e19, 3e38)
+EDGES = {
+    "hog": lambda: ij.hog(),
+    "hogb": lambda: ij.hog(binning="bilinear", variant="released"),
+    "dsift": lambda: ij.dsift(gradient="straight_through"),
+    "dsift, released": lambda: ij.dsift(variant="released"),
+    "patch sift": lambda: ij.patch_sift(),
+}
+
+
+@pytest.mark.parametrize("name", EDGES)
+def test_whatever_float32_holds_has_finite_features_and_gradients(name, rng):
+    phi, rows = EDGES[name](), np.arange(32)
+    noise, checks = rng.normal(size=(32, 32)), np.add.outer(rows, rows) % 2
+    patterns = np.stack([np.ones((32, 32)), noise, checks, np.tile(rows == 9, (32, 1))])
+    images = np.stack([np.clip(scale * patterns, -3e38, 3e38) for scale in MAGNITUDES]).astype(np.float32)
+    images = images.reshape(-1, 32, 32, 1)
+    weights = rng.normal(size=phi.feature_shape(images[0].shape)).astype(np.float32)
+    apply = jax.jit(
+        jax.vmap(lambda image: jax.value_and_grad(lambda x: jnp.sum(weights * phi.apply(phi.params, x)))(image))
+    )
+    totals, gradients = apply(images)
+    assert np.isfinite(totals).all() and np.isfinite(gradients).all()
+    if name in ("hog", "dsift"):  # the others see an edge at the border
+        assert np.all(gradients[:8] == 0)  # below the floor
+
+
 @pytest.mark.parametrize("variant", [VARIANTS[0], pytest.param(VARIANTS[1], marks=pytest.mark.slow)])
 @pytest.mark.parametrize("name", ["hog", "hogb", "dsift"])
 def test_straight_through_has_the_bits_of_the_exact_features_and_another_gradient(name, variant):

@@ -39,6 +39,14 @@ def test_value_and_gradient_agree_with_loops_over_pixels(prior):
     assert float(value) == 0 and np.all(np.asarray(gradient) == 0), "flat images have no energy and no gradient"
 
 
+@every_prior
+def test_whatever_float32_holds_has_a_finite_energy_and_gradient(prior):
+    """So a descent that diverges is stopped by its own steps, not by the energy of its priors."""
+    for scale in (1e-45, 1e-40, 1e8, 1e19, 1e38):
+        value, gradient = value_and_gradient(prior, np.sign(X) * np.float32(scale))
+        assert np.isfinite(value) and np.isfinite(gradient).all(), scale
+
+
 @pytest.mark.parametrize("shape", [(1, 5, 2), (4, 1, 1), (1, 1, 1)])
 @pytest.mark.parametrize("beta", [1, 2])
 def test_images_of_a_single_row_or_column_have_total_variation(beta, shape):

@@ -2,15 +2,18 @@
 
 import os
 import pathlib
+import subprocess
+import sys
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import processes
 import pytest
 from oracles import differences
 from refusals import refused
 
-from invert_jax._util import atomic_io
+from invert_jax._util import atomic_io, locks
 from invert_jax._util.safe_math import safe_abs, safe_angle, safe_hypot, safe_norm, safe_power
 
 POINTS, OTHERS = (np.random.default_rng(seed).normal(size=(3, 4)).astype(np.float32) for seed in (0, 1))
@@ -123,3 +126,48 @@ def test_the_longest_name_and_a_missing_folder(tmp_path):
     assert os.listdir(tmp_path) == ["a" * 255]
     with refused("folder", FileNotFoundError):
         atomic_io.write_bytes(tmp_path / "no" / "a.txt", b"x")
+
+
+# --- other systems ---
+
+
+def test_locks_of_a_system_without_fcntl(tmp_path, monkeypatch):
+    held = set()
+
+    class Bytes:
+        """Windows's locks of bytes, by the file that a descriptor is of."""
+
+        LK_NBLCK = 2
+
+        @staticmethod
+        def locking(descriptor, mode, count):
+            assert (mode, count) == (2, 1)
+            if (file := os.fstat(descriptor).st_ino) in held:
+                raise PermissionError(13, "Permission denied")
+            held.add(file)
+
+    monkeypatch.setattr(locks, "fcntl", None)
+    monkeypatch.setitem(sys.modules, "msvcrt", Bytes)
+    with locks.locked(tmp_path / "lock"):
+        assert locks.is_locked(tmp_path / "lock") and not locks.is_locked(tmp_path / "other")
+        with pytest.raises(BlockingIOError, match="Another process"), locks.locked(tmp_path / "lock"):
+            pass
+        monkeypatch.setattr(locks, "_POLL", 0)
+        monkeypatch.setattr(locks.time, "sleep", lambda _: held.clear())
+        with locks.locked(tmp_path / "lock", wait=True):
+            assert held
+
+
+WITHOUT_FCNTL = """
+import os, sys
+sys.modules["fcntl"] = None
+del os.sysconf, os.O_NOFOLLOW
+import invert_jax as ij
+image = ij.example_image(size=32, gray=True)
+hog = ij.sweeps.Case("hog", ij.hog(), ij.recipes.shallow(), {"cat": image})
+assert ij.sweeps.auto_chunk_size(ij.sweeps.make_sweep([hog], num_restarts=1), largest=2) == 2
+"""
+
+
+def test_the_package_is_imported_where_there_is_no_fcntl():
+    subprocess.run([sys.executable, "-c", WITHOUT_FCNTL], check=True, env=processes.environment())

@@ -142,6 +142,12 @@ def require_count(value, what: str) -> None:
         raise ValueError(f"{what} is {value!r}; it must be an integer, 1 or greater.")
 
 
+def require_integer(value, what: str) -> None:
+    """Raises ValueError unless `value` is an integer."""
+    if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
+        raise ValueError(f"{what} is {value!r}; it must be an integer.")
+
+
 def require_index(value, what: str) -> None:
     """Raises ValueError unless `value` is an integer of at least 0."""
     if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 0:

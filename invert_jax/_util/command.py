@@ -77,10 +77,28 @@ def _exit_status(main, max_arguments, argv):
             raise
         say("The device is out of memory; take smaller photographs or fewer restarts at a time.", style="red")
         return 1
+    except (RuntimeError, AssertionError):
+        if (reason := _no_device()) is None or logging.get_verbosity() >= logging.DEBUG:
+            raise
+        say(reason, style="red")
+        return 1
     except KeyboardInterrupt as stop:
         terminated = isinstance(stop, Terminated)
         say(f"{'Terminated' if terminated else 'Interrupted'}; every file that was written is complete.", style="red")
         return 143 if terminated else 130
+
+
+def _no_device() -> str | None:
+    """A sentence if JAX has no device to compute on, which it says in many ways, some of them empty."""
+    try:
+        jax.devices()
+    except Exception:
+        platforms = jax.config.values["jax_platforms"]
+        return (
+            f"JAX cannot use the platform {platforms!r} on this machine; install what it needs, such as "
+            f"'invert_jax[cuda]', or unset JAX_PLATFORMS."
+        )
+    return None
 
 
 def _terminate(*_):

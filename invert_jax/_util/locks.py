@@ -1,10 +1,17 @@
 """Locks that a process holds while it lives: a killed one holds nothing."""
 
 import contextlib
-import fcntl
 import os
 import pathlib
+import time
 from collections.abc import Iterator
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None
+
+_POLL = 0.1  # seconds between attempts where the system does not wait
 
 
 @contextlib.contextmanager
@@ -25,12 +32,27 @@ def locked(path: pathlib.Path, *, wait: bool = False) -> Iterator[None]:
     True
     """
     # Neither truncated nor followed: a link of this name may lead to any file.
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o644)
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o644)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        _lock(descriptor, wait)
         yield
     finally:
         os.close(descriptor)
+
+
+def _lock(descriptor, wait):
+    if fcntl is not None:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        return
+    import msvcrt  # of Windows, whose locks are of bytes, and end with the file or the process too
+
+    while True:
+        try:
+            return msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)  # pyright: ignore[reportAttributeAccessIssue]
+        except PermissionError as error:
+            if not wait:
+                raise BlockingIOError(f"Another process holds the lock ({error}).") from None
+            time.sleep(_POLL)
 
 
 def is_locked(path: pathlib.Path) -> bool:

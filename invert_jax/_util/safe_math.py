@@ -8,6 +8,12 @@ import functools
 
 import jax
 import jax.numpy as jnp
+import numpy as np
+
+FLOOR = 1e-10
+"""Vectors of two components that are shorter count as zero: far below the resolution of gray levels in float32."""
+
+_LARGEST = float(np.finfo(np.float32).max)
 
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(1,))
@@ -33,12 +39,13 @@ def _safe_norm_jvp(axis, primals, tangents):
 
 @jax.custom_jvp
 def safe_hypot(gx: jax.Array, gy: jax.Array) -> jax.Array:
-    """`sqrt(gx^2 + gy^2)`, elementwise; its gradient is 0 at the origin.
+    """`sqrt(gx^2 + gy^2)`, elementwise; 0, with gradient 0, if that is less than `FLOOR`.
 
     >>> float(safe_hypot(jnp.array(3.0), jnp.array(4.0)))
     5.0
     """
-    return jnp.sqrt(gx * gx + gy * gy)
+    square = gx * gx + gy * gy
+    return jnp.sqrt(jnp.where(square < FLOOR**2, 0, square))
 
 
 @safe_hypot.defjvp
@@ -51,7 +58,7 @@ def _safe_hypot_jvp(primals, tangents):
 
 @jax.custom_jvp
 def safe_angle(gx: jax.Array, gy: jax.Array) -> jax.Array:
-    """Angle of `(gx, gy)` in (-pi, pi], from +x towards +y; 0, with gradient 0, at the origin.
+    """Angle of `(gx, gy)` in (-pi, pi], from +x towards +y; its gradient is 0 if the vector is shorter than `FLOOR`.
 
     >>> float(safe_angle(jnp.array(0.0), jnp.array(2.0)) / jnp.pi)
     0.5
@@ -63,7 +70,8 @@ def safe_angle(gx: jax.Array, gy: jax.Array) -> jax.Array:
 def _safe_angle_jvp(primals, tangents):
     (gx, gy), (dx, dy) = primals, tangents
     square = gx * gx + gy * gy
-    inverse = jnp.where(square > 0, 1 / jnp.where(square > 0, square, 1), 0)
+    is_long = square >= FLOOR**2
+    inverse = jnp.where(is_long, 1 / jnp.where(is_long, square, 1), 0)
     return safe_angle(gx, gy), (gx * dy - gy * dx) * inverse
 
 
@@ -121,3 +129,15 @@ def straight_through(value: jax.Array, surrogate: jax.Array) -> jax.Array:
 @straight_through.defjvp
 def _straight_through_jvp(primals, tangents):
     return straight_through(*primals), tangents[1]
+
+
+def saturated(x: jax.Array, exponent: float) -> jax.Array:
+    """`x`, cut where the sum of powers of its differences would leave float32; the derivative is 1 everywhere.
+
+    So a prior of a descent that diverges, and its gradient, stay finite and huge, until the image itself does not.
+
+    >>> float(jnp.sum(saturated(jnp.array([1e30, 2.0]), 6.0) ** 6)) < np.inf
+    True
+    """
+    limit = (_LARGEST / (2 * max(np.size(x), 1))) ** (1 / max(exponent, 1)) / 4
+    return straight_through(jnp.clip(x, -limit, limit), x)

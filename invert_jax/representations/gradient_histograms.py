@@ -18,6 +18,9 @@ from invert_jax.types import Features, Image, Params
 
 GATINGS = ("hard", "bilinear", "approximate")
 GRADIENTS = ("exact", "straight_through")
+LARGEST = 1e15
+"""The largest intensity of an image; differences below `safe_math.FLOOR` count as zero."""
+
 _EXACT = jax.lax.Precision.HIGHEST
 _BORDER = 0.25  # of the angle between bins; at 1, 0.5 and 0.1 inversions of HOG by 400 steps end at higher errors
 
@@ -30,8 +33,8 @@ class Histograms:
     any_range = True
 
     def __call__(self, params: Params, image: Image) -> Features:
-        """Returns the features of the module."""
-        features: Any = self.module.apply(params, image)
+        """Returns the features of the module; intensities count as at most `LARGEST`, so that squares are finite."""
+        features: Any = self.module.apply(params, jnp.clip(image, -LARGEST, LARGEST))
         return features
 
 

@@ -1,5 +1,6 @@
 """What a sweep costs, from shapes alone: memory of a restart, the chunk that fits a device, operations of a step."""
 
+import math
 import os
 
 import jax
@@ -33,6 +34,14 @@ def _num_bytes(tree):
     return sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(tree))
 
 
+def _host_memory():
+    """Bytes of the host for each of its devices; without limit where the system does not say, as on Windows."""
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / jax.local_device_count()
+    except (AttributeError, ValueError, OSError):
+        return math.inf
+
+
 def auto_chunk_size(sweep: spec.Sweep, *, memory: float | None = None, largest: int | None = None) -> int:
     """The largest of `CHUNK_SIZES` whose restarts fit, in every case, into a device's memory.
 
@@ -50,8 +59,7 @@ def auto_chunk_size(sweep: spec.Sweep, *, memory: float | None = None, largest: 
     4
     """
     if memory is None:
-        host = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / jax.local_device_count()
-        memory = 0.75 * (jax.local_devices()[0].memory_stats() or {}).get("bytes_limit", host)
+        memory = 0.75 * (jax.local_devices()[0].memory_stats() or {}).get("bytes_limit", _host_memory())
     if largest is None:
         largest = 4 if jax.default_backend() == "cpu" else 64
     needed = max(map(bytes_per_restart, sweep.cases))

@@ -83,6 +83,7 @@ def make_sweep(cases: Sequence[Case], *, num_restarts: int, seed: int = 0, dtype
     16
     """
     checks.require_count(num_restarts, "num_restarts")
+    checks.require_integer(seed, "seed")
     checks.require_choice(dtype, ("float32", "float16"), "dtype of the saved images")
     names = [case.name for case in cases]
     if not names or len(set(names)) < len(names):
@@ -92,7 +93,8 @@ def make_sweep(cases: Sequence[Case], *, num_restarts: int, seed: int = 0, dtype
             raise ValueError(f"The case {case.name} has no photographs; give one or more.")
         for name in (case.name, *case.images):
             if not name or len(file_name(name)) > _LONGEST_NAME:
-                raise ValueError(f"The name {name[:40]!r} cannot name a file; give 1 to {_LONGEST_NAME} letters.")
+                length = f"takes {len(file_name(name))} letters, percent-encoded" if name else "is empty"
+                raise ValueError(f"The name {name[:40]!r} {length}; give one of 1 to {_LONGEST_NAME}, to name a file.")
         for name, image in case.images.items():
             checks.require_finite(image, f"photograph {name}")
             try:

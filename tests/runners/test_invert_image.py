@@ -5,6 +5,7 @@ import sys
 
 import jax
 import numpy as np
+import processes
 import pytest
 import running
 import weight_writers as write
@@ -75,6 +76,15 @@ def test_every_restart_diverged(tmp_path, capsys):
     assert running.status("invert_image", tmp_path, *arguments) == 1
     assert running.results(tmp_path)["diverged"] == 2 and "diverged" in capsys.readouterr().out
     assert "NaN" not in (tmp_path / "results.json").read_text()
+
+
+@pytest.mark.parametrize("platform", ["cuda", "nowhere"])
+def test_a_platform_that_is_not_there_is_named(tmp_path, monkeypatch, platform):
+    environment = {**processes.environment(), "JAX_PLATFORMS": platform}
+    monkeypatch.setattr(running, "environment", lambda devices: environment)
+    said, status = running.end(running.start("invert_image", f"--workdir={tmp_path / 'out'}", *HOG))
+    assert status == 1 and repr(platform) in said and "JAX_PLATFORMS" in said
+    assert not list(tmp_path.rglob("*.json"))
 
 
 def test_terminated_it_has_the_finished_restarts(tmp_path):

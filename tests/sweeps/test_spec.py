@@ -36,7 +36,10 @@ def changed(**fields):
         ({"cases": changed(mask=np.ones((2, 2), bool))}, "mask"),
         ({"cases": changed(name="x" * 300)}, "name"),
         ({"cases": changed(images={"": IMAGES["coffee"]})}, "name"),
+        ({"cases": changed(images={"\u540d" * 23: IMAGES["coffee"]})}, "takes 207 letters, percent-encoded"),
         ({"num_restarts": 0}, "num_restarts"),
+        ({"seed": 1.5}, "seed"),
+        ({"seed": "1"}, "seed"),
         ({"dtype": "int8"}, "dtype"),
     ],
 )
