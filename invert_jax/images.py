@@ -17,7 +17,7 @@ import imageio.v3 as iio
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from invert_jax._util import atomic_io, checks, paths
+from invert_jax._util import atomic_io, checks, paths, reprs
 
 _GRAY_WEIGHTS = np.array([0.298936021293775, 0.587043074451121, 0.114020904255103])  # MATLAB's rgb2gray
 
@@ -352,7 +352,7 @@ def _decoded(name, start, data=b"") -> _Pixels:
     except _UnsupportedError as error:
         reason = f"has {error}; save it as 8- or 16-bit gray or RGB"
     except Exception as error:  # a decoder raises nearly any type of error on a damaged file
-        reason = f"is damaged and cannot be decoded ({error}); replace the file"
+        reason = f"is damaged and cannot be decoded ({reprs.reason(error)}); replace the file"
     raise ValueError(f"{name} {reason}.")
 
 

@@ -53,6 +53,11 @@ def require_mesh(mesh: Mesh) -> Mesh:
     return mesh
 
 
+def outside_any_mesh():
+    """A context in which the mesh of `jax.set_mesh`, if any, is none: a descent on other devices would be refused."""
+    return jax.set_mesh(Mesh(np.empty((), object), ()))
+
+
 def default_chunk_size(mesh: Mesh) -> int:
     """Restarts at a time on each device of a mesh: 4 on a CPU, where more is no faster, else 32."""
     return 4 if mesh.devices.flat[0].platform == "cpu" else 32
@@ -222,28 +227,29 @@ def sample(
     checks.require_count(num_restarts, "num_restarts")
     checks.require_index(first_restart, "first_restart")
     checks.require_count(callback_every, "callback_every")
-    mesh = make_mesh(list(jnp.zeros(()).devices())) if mesh is None else require_mesh(mesh)
-    chunk_size = default_chunk_size(mesh) if chunk_size is None else chunk_size
-    checks.require_count(chunk_size, "chunk_size")
-    problem, target = inversion.make_problem(representation, target, recipe, image_shape=image_shape, mask=mask)
-    images = checks.require_initial_image(initial_image, image_shape, num_restarts=num_restarts)
-    width, end, chunks = chunk_size * mesh.size, first_restart + num_restarts, []
-    targets = jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (width, *leaf.shape)), target)
-    with progress_bar.show(num_restarts, problem.recipe.num_steps, enabled=progress) as update:
-        every = callback_every if callback or update else None
-        # From a multiple of the width, since rounding depends on the slot: restart r always has slot r % width.
-        for start in range(first_restart - first_restart % width, end, width):
-            indices = start + np.arange(width)
-            active = (indices >= first_restart) & (indices < end)
-            starts = None if images is None else images[np.clip(indices, first_restart, end - 1) - first_restart]
-            batch = restart_keys(key, indices), active, targets
-            for step, states in descend(problem, *batch, mesh=mesh, every=every, initial_images=starts):
-                if update:
-                    num_done = max(start - first_restart, 0)
-                    update(num_done, int(active.sum()), step, last_energy(states).total[active])
-                if callback:
-                    callback(_progress(problem, states, num_restarts, indices, active))
-            chunks.append(_part(finish_all(problem, states, mesh=mesh), active))
+    with outside_any_mesh():
+        mesh = make_mesh(list(jnp.zeros(()).devices())) if mesh is None else require_mesh(mesh)
+        chunk_size = default_chunk_size(mesh) if chunk_size is None else chunk_size
+        checks.require_count(chunk_size, "chunk_size")
+        problem, target = inversion.make_problem(representation, target, recipe, image_shape=image_shape, mask=mask)
+        images = checks.require_initial_image(initial_image, image_shape, num_restarts=num_restarts)
+        width, end, chunks = chunk_size * mesh.size, first_restart + num_restarts, []
+        targets = jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (width, *leaf.shape)), target)
+        with progress_bar.show(num_restarts, problem.recipe.num_steps, enabled=progress) as update:
+            every = callback_every if callback or update else None
+            # From a multiple of the width, since rounding depends on the slot: restart r always has slot r % width.
+            for start in range(first_restart - first_restart % width, end, width):
+                indices = start + np.arange(width)
+                active = (indices >= first_restart) & (indices < end)
+                starts = None if images is None else images[np.clip(indices, first_restart, end - 1) - first_restart]
+                batch = restart_keys(key, indices), active, targets
+                for step, states in descend(problem, *batch, mesh=mesh, every=every, initial_images=starts):
+                    if update:
+                        num_done = max(start - first_restart, 0)
+                        update(num_done, int(active.sum()), step, last_energy(states).total[active])
+                    if callback:
+                        callback(_progress(problem, states, num_restarts, indices, active))
+                chunks.append(_part(finish_all(problem, states, mesh=mesh), active))
     found = _concatenate(chunks)
     if found.error is not None:
         checks.warn_of_zero_target(target, problem.mask)

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from jax.sharding import Mesh, PartitionSpec
+from jax.sharding import AxisType, Mesh, PartitionSpec
 from oracles import pictures
 from refusals import refused
 
@@ -269,7 +269,7 @@ def test_initial_images_for_all_restarts_or_one_for_each():
 
 def test_divergence_of_every_restart_is_flagged_and_announced():
     recipe = dataclasses.replace(SHORT, stages=(Stage(1e15, 4), Stage(1e15, 3)))
-    with pytest.warns(RuntimeWarning, match="5 of 5 restarts.* step 1;"):
+    with pytest.warns(RuntimeWarning, match="5 of 5 restarts.* step 2;"):
         found = sample_small(recipe=recipe, num_restarts=5)
     assert found.finite.tolist() == [False] * 5
 
@@ -376,6 +376,17 @@ def test_devices_do_not_communicate():
     assert any(re.findall(COLLECTIVES, text) for text in programs), "communication should be noticed"
     descents = [text for text in programs if " while(" in text]
     assert descents and [re.findall(COLLECTIVES, text) for text in descents] == [[]] * len(descents)
+
+
+@pytest.mark.parametrize("axis_type", [AxisType.Explicit, AxisType.Auto])
+@pytest.mark.parametrize("count", [1, 8])
+def test_a_mesh_of_the_caller_does_not_matter(axis_type, count):
+    with jax.set_mesh(jax.make_mesh((count,), ("data",), axis_types=(axis_type,))):
+        key, target = jax.random.key(11), jnp.asarray(TARGET)  # placed on that mesh
+        assert_same(sample_small(key=key, target=target), restarts_of("linear", 3))
+        assert_same(
+            sample_small(key=key, target=target, num_restarts=32, mesh=mesh_of(8)), restarts_of("linear", 32, 4, 8)
+        )
 
 
 def test_every_device_holds_a_part_of_the_restarts():

@@ -55,8 +55,18 @@ def error_text(error: float) -> str:
 def label_text(text: object) -> str:
     r"""A name as it stands in a picture: control characters are marked, and a long one is cut.
 
-    >>> label_text("a\\x07"), len(label_text("a" * 1000))
-    ('a\N{REPLACEMENT CHARACTER}', 200)
+    >>> label_text("a\x07"), len(label_text("a" * 1000))
+    ('a�', 200)
     """
     shown = "".join(c if c.isprintable() or c == "\n" else "\N{REPLACEMENT CHARACTER}" for c in str(text))
     return shown if len(shown) <= _LONGEST_LABEL else f"{shown[: _LONGEST_LABEL - 1]}\N{HORIZONTAL ELLIPSIS}"
+
+
+def reason(error: BaseException) -> str:
+    r"""What an error says, for the brackets of a sentence: its first line, at most 200 letters, without a full stop.
+
+    >>> reason(ValueError("Bad.\nWorse.")), reason(KeyError())
+    ('Bad', 'KeyError')
+    """
+    lines = str(error).splitlines() or [type(error).__name__]
+    return label_text(lines[0]).rstrip(".")

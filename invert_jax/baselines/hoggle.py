@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from invert_jax._util import arrays, checks, paths
+from invert_jax._util import arrays, checks, paths, reprs
 from invert_jax._util.reprs import short_repr
 from invert_jax.types import Representation
 
@@ -354,9 +354,9 @@ def load(path: str | os.PathLike) -> Dictionaries:
         with np.load(path, allow_pickle=False) as archive:
             return _checked({name: archive[name] for name in archive.files})
     except Exception as error:  # zipfile, zlib and NumPy's header parser raise many types
-        reason = str(error).splitlines()[0].rstrip(".") if str(error) else type(error).__name__
         raise ValueError(
-            f"{path} does not hold a pair of HOGgle dictionaries ({reason}); learn one with experiments.learn_hoggle."
+            f"{path} does not hold a pair of HOGgle dictionaries ({reprs.reason(error)}); learn one with "
+            f"experiments.learn_hoggle."
         ) from error
 
 

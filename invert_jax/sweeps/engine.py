@@ -99,7 +99,8 @@ def run(
     size = chunk_size or cost.auto_chunk_size(sweep)
     try:
         path.mkdir(parents=True, exist_ok=True)
-        with store.open_folder(path, sweep, size, extend, allow_changed_code, callbacks.on_message) as folder:
+        folder = store.open_folder(path, sweep, size, extend, allow_changed_code, callbacks.on_message)
+        with sampling.outside_any_mesh(), folder as folder:
             for change in folder.changes:
                 warn(change)
             if chunk_size and chunk_size != folder.chunk_sizes[-1]:

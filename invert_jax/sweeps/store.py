@@ -159,7 +159,7 @@ def scan(folder: Folder, sweep: spec.Sweep, *, quarantine: bool = False) -> dict
         try:
             key = path, path.lstat().st_mtime_ns
             if key not in folder.scanned:
-                found = _read(folder.stamp, pair, path, layouts[pair]) if pair in layouts else None
+                found = _read(folder.stamp, pair, path, sweep.num_restarts, layouts[pair]) if pair in layouts else None
                 if found is None and quarantine:
                     _quarantine(folder, path)
                 folder.scanned[key] = set() if found is None else set(found.restart.tolist())
@@ -183,14 +183,16 @@ def save(folder: Folder, pair: _Pair, restarts: Restarts, *, is_whole: bool = Fa
     path.parent.mkdir(parents=True, exist_ok=True)
     energy = {f"energy.{name}": term for name, term in restarts.energy._asdict().items()}
     plain = {name: array for name, array in restarts._asdict().items() if name != "energy"}
-    arrays.write_arrays(path, {**plain, **energy, "stamp": np.array(f"{folder.stamp}/{_name(pair)}")})
+    stamped = {**plain, **energy, "stamp": np.array(f"{folder.stamp}/{_name(pair)}")}
+    arrays.write_arrays(path, {**stamped, "digest": np.array(hashing.content_hash(stamped))})
 
 
 def merge(folder: Folder) -> None:
     """Puts all restarts of each photograph into one file; no other process may write any."""
+    num_restarts = read_manifest(folder.path)["num_restarts"]
     for pair, files in _index(folder.path).items():
         whole = folder.path / _RESTARTS / f"{_name(pair)}.npz"
-        parts = [_read(folder.stamp, pair, path) for path in files if files != (whole,)]
+        parts = [_read(folder.stamp, pair, path, num_restarts) for path in files if files != (whole,)]
         if parts and all(parts):  # one damaged just now is for the next run
             save(folder, pair, _together(parts), is_whole=True)
             for path in set(files) - {whole}:  # only now: a kill in between leaves every restart in some file
@@ -218,11 +220,20 @@ def _together(parts) -> Restarts:
     return jax.tree.map(lambda leaf: leaf[first], joined)
 
 
-def _read(stamp, pair, path, expected=None) -> Restarts | None:
-    """The restarts in a file; None if it is damaged, or not of that stamp, image shape, number of steps and dtype."""
+def _read(stamp, pair, path, num_restarts, expected=None) -> Restarts | None:
+    """The restarts in a file; None if it is damaged, or not of that stamp, image shape, number of steps and dtype.
+
+    What no run has written counts as damage: arrays of another hash, a restart that the sweep has not, or one that is
+    finite with numbers that are not.
+    """
     found = arrays.read_arrays(path)
     with contextlib.suppress(KeyError, IndexError, TypeError):  # not these arrays, or not of these axes
-        if found is None or str(found.pop("stamp")) != f"{stamp}/{_name(pair)}":
+        if found is None:
+            return None
+        digest = found.pop("digest", None)  # files of before version 1 have none
+        if digest is not None and str(digest) != hashing.content_hash(found):
+            return None
+        if str(found.pop("stamp")) != f"{stamp}/{_name(pair)}":
             return None
         restart, image, terms = found["restart"], found["image"], [f"energy.{name}" for name in Energy._fields]
         shape, num_steps, dtype = expected or (image.shape[1:], found[terms[0]].shape[1], image.dtype.name)
@@ -231,8 +242,11 @@ def _read(stamp, pair, path, expected=None) -> Restarts | None:
         layout |= dict.fromkeys(("error", "seconds"), ("float32", (n,))) | {"finite": ("bool", (n,))}
         layout |= dict.fromkeys(terms, ("float32", (n, num_steps))) | {"image": (dtype, (n, *shape))}
         fits = {name: (array.dtype.name, array.shape) for name, array in found.items()} == layout
-        if fits and restart[0] >= 0 and np.all(np.diff(restart) > 0):
-            return Restarts(energy=Energy(*(found.pop(name) for name in terms)), **found)
+        if fits and 0 <= restart[0] <= restart[-1] < num_restarts and np.all(np.diff(restart) > 0):
+            restarts = Restarts(energy=Energy(*(found.pop(name) for name in terms)), **found)
+            finite = jax.tree.map(lambda array: array[restarts.finite], (restarts.image, restarts.energy))
+            if all(np.isfinite(array).all() for array in jax.tree.leaves(finite)):
+                return restarts
     return None
 
 
@@ -255,10 +269,11 @@ class SweepResults(Mapping):
     def __getitem__(self, pair: _Pair) -> Restarts:
         if pair not in self.index:
             raise KeyError(f"{pair} has no restarts in {self.path}; there are: {', '.join(map(str, self.index))}.")
+        of_sweep, num_restarts = (self.manifest["stamp"], pair), self.manifest["num_restarts"]
         try:
-            parts = [_read(self.manifest["stamp"], pair, path) for path in self.index[pair]]
+            parts = [_read(*of_sweep, path, num_restarts) for path in self.index[pair]]
         except FileNotFoundError:  # a sweep at work has merged these files since they were listed
-            parts = [_read(self.manifest["stamp"], pair, path) for path in _index(self.path)[pair]]
+            parts = [_read(*of_sweep, path, num_restarts) for path in _index(self.path)[pair]]
         if not any(parts):
             raise ValueError(f"The restarts of {pair} in {self.path} are damaged; run the sweep again.")
         return _together([part for part in parts if part])

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from invert_jax._util import reprs
 from invert_jax._util.reprs import short_repr
 from invert_jax.networks.architectures import ARCHITECTURES, BVLC_ALEXNET, CAFFENET, TORCHVISION_ALEXNET, VGG16
 from invert_jax.types import Params
@@ -34,7 +35,7 @@ def refuse_damage(path, what: str):
     except Exception as error:  # zipfile, zlib, pickle, json and NumPy raise many types
         if isinstance(error, ValueError) and str(path) in str(error):
             raise
-        reason = str(error) if isinstance(error, ValueError) else repr(error)
+        reason = reprs.reason(error if isinstance(error, ValueError) else ValueError(repr(error)))
         raise ValueError(f"{path} is not {what}, or is damaged ({reason}); download or save it again.") from None
 
 

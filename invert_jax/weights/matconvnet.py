@@ -5,7 +5,7 @@ import warnings
 
 import numpy as np
 
-from invert_jax._util import paths
+from invert_jax._util import paths, reprs
 from invert_jax.networks.architectures import BVLC_ALEXNET, CAFFENET
 from invert_jax.weights import mat5, registry
 from invert_jax.weights.layout import WeightFile
@@ -54,7 +54,7 @@ def read_mat(path: str | os.PathLike) -> WeightFile:
         contents = mat5.read(path)
     except (ValueError, MemoryError, OverflowError) as error:
         raise ValueError(
-            f"{path} is not a MATLAB file of version 5 to 7, or is damaged ({error}); download it again."
+            f"{path} is not a MATLAB file of version 5 to 7, or is damaged ({reprs.reason(error)}); download it again."
         ) from None
     net = next((value for value in (contents, *contents.values()) if isinstance(value, dict) and "layers" in value), {})
     layers = net.get("layers")

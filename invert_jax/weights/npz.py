@@ -8,7 +8,7 @@ import zipfile
 import jax
 import numpy as np
 
-from invert_jax._util import atomic_io, checks, paths
+from invert_jax._util import atomic_io, checks, paths, reprs
 from invert_jax.types import Params
 from invert_jax.weights import mat5
 from invert_jax.weights.validation import by_name
@@ -51,10 +51,11 @@ def read_npz(path: str | os.PathLike) -> Params:
             flat = {name: archive[name] for name in archive.files}
     except ValueError as error:
         raise ValueError(
-            f"{path} holds something other than plain arrays ({error}); expected {_LAYOUT}: save it with save_params."
+            f"{path} holds something other than plain arrays ({reprs.reason(error)}); expected {_LAYOUT}: save it with "
+            f"save_params."
         ) from error
     except Exception as error:  # zipfile, zlib and NumPy's header parser raise many types
-        raise ValueError(f"{path} is damaged ({error}); download or save it again.") from error
+        raise ValueError(f"{path} is damaged ({reprs.reason(error)}); download or save it again.") from error
     return _nested(flat, path)
 
 

@@ -137,7 +137,10 @@ SPOIL = [
     _changed(error=lambda error: error.astype(object)),
     _changed(restart=lambda restart: restart[::-1]),
     _changed(restart=lambda restart: restart[0]),
+    _changed(restart=lambda restart: restart + 100),
     _changed(finite=lambda finite: finite[:-1]),
+    _changed(image=lambda image: np.where(np.arange(len(image))[:, None, None, None] == 1, np.nan, image)),
+    _changed(**{"energy.total": lambda total: total * np.float32(np.inf)}),
     lambda path: path.rename(path.with_name("stranger.npz")),
 ]
 
