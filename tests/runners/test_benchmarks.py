@@ -19,6 +19,11 @@ def test_throughput_of_each_number_of_restarts(tmp_path):
     assert ij.load_image(tmp_path / "throughput.png").std() > 5
 
 
+def test_programs_that_a_new_jax_may_make_slow(tmp_path):
+    rows = run("benchmarks.xla_regressions", tmp_path, "--side=16", "--batch=1", "--repeats=1")["rows"]
+    assert len(rows) == 2 and all(row["ratio"] == row["milliseconds"] / row["other_milliseconds"] > 0 for row in rows)
+
+
 def test_hog_is_timed_against_naive_jax(tmp_path):
     arguments = ("--layers=", "--representations=hog", "--repeats=1", "--num_steps=1")
     with jax.numpy_rank_promotion("allow"):  # naive_jax is written as users write
