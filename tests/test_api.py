@@ -54,7 +54,7 @@ def _parameters(function):
 
 def _section(function, title):
     """The text of a section of a docstring; None if there is none."""
-    found = re.search(rf"\n    {title}:\n(.*?)(?:\n\s*\n    \S|\Z)", function.__doc__ or "", re.DOTALL)
+    found = re.search(rf"\n{title}:\n(.*?)(?:\n\s*\n\S|\Z)", inspect.getdoc(function) or "", re.DOTALL)
     return found and found.group(1)
 
 
@@ -93,7 +93,7 @@ def test_docstrings_explain_arguments_and_results():
             if len(names) > 2 and names != LOSS:
                 offenders.append(f"{name}: no Args")
             continue
-        if (explained := re.findall(r"^      \**(\w+): ", arguments, re.MULTILINE)) != names:
+        if (explained := re.findall(r"^  \**(\w+): ", arguments, re.MULTILINE)) != names:
             offenders.append(f"{name}: Args explain {explained}, the parameters are {names}")
         returns_none = inspect.signature(function).return_annotation in (None, "None")
         if not (returns_none or _section(function, "Returns") or _section(function, "Yields")):
