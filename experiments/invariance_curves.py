@@ -92,13 +92,9 @@ def main() -> int:
     sweep = sweeps.make()
     if sweep.num_restarts < 2 or min(len(case.images) for case in sweep.cases) < 3:
         raise ValueError("Measuring diversity needs --num_restarts of two or more and --num_images of three or more.")
-    other = None if FLAGS.against is None else _load(sweep, FLAGS.against, only_photographs=True)
+    other = None if FLAGS.against is None else sweeps.load(sweep, FLAGS.against, only_photographs=True)
     workdir = command.make_workdir(FLAGS.workdir)
-    if (workdir / "manifest.json").exists():
-        results = _load(sweep, workdir)
-    else:
-        results = progress.run(sweep, workdir, description="restarts")
-        sweeps.save_photographs(sweep, workdir)
+    results = sweeps.load_or_run(sweep, workdir)
     key = jax.random.key(FLAGS.seed)
     measured = _measure(key, sweep, results)
     summary = {name: ij.analysis.summarize(key, measurements) for name, measurements in measured.items()}
@@ -127,33 +123,11 @@ def main() -> int:
     )
 
 
-def _load(sweep, folder, *, only_photographs=False):
-    """A finished sweep's restarts, checked to be those that the flags describe, or of the same photographs only."""
-    results, given = ij.load_sweep(folder), ij.sweeps.settings(sweep)
-    saved, cases = results.manifest["settings"], {case.name for case in sweep.cases}
-    for name in saved | given:
-        is_photograph = ": photograph " in name  # others of the folder's may be left out
-        matters = name in given if is_photograph else not only_photographs
-        if matters and name.partition(": ")[0] in cases and saved.get(name) != given.get(name):
-            was, now = saved.get(name, "absent"), given.get(name, "absent")
-            remedy = "one of the same cases and photographs" if only_photographs else "the flags that it was made with"
-            raise ValueError(f"{folder} holds a sweep in which {name} is {was}, here {now}; give {remedy}.")
-    wanted = results.manifest["num_restarts"]
-    for which in ((case.name, name) for case in sweep.cases for name in case.images):
-        count = len(results[which].error) if which in results else 0
-        if count < wanted:
-            raise ValueError(
-                f"{folder} has {count} of {wanted} restarts of {', '.join(which)}; finish the sweep first, by "
-                f"experiments.sample_invariances with the same flags."
-            )
-    return results
-
-
 def _measure(key, sweep, results):
     """`{case: measurements of its photographs}`; all layers of a network share their null distributions."""
     measured, nulls, last = {}, {}, flags.representation(flags.last_layer())
     for case in sweep.cases:
-        layer, encode = _layer(case), functools.partial(_encode, case, last)
+        layer, encode = sweeps.layer_of(case), functools.partial(sweeps.encode, case, last)
         if layer not in nulls:
             height, width, channels = next(iter(case.images.values())).shape
             photographs = paper.scale_photographs(size=(height, width), gray=channels == 1)
@@ -164,30 +138,6 @@ def _measure(key, sweep, results):
             for name, image in progress.track(list(case.images.items()), case.name)
         ]
     return measured
-
-
-def _layer(case):
-    """The layer of a network, or the case's name for another representation."""
-    return ij.networks.layer_of(case.representation) or case.name
-
-
-def _encode(case, last, image):
-    """The codes of an image: of all layers of the network, in order of depth, or of another representation alone."""
-    if ij.networks.layer_of(case.representation) is None:
-        return {case.name: np.asarray(case.representation(image))}
-    codes = jax.device_get(_every_layer(last, image))
-    return {layer: codes[layer] for layer in _layers(last)}  # jit returns names in alphabetical order
-
-
-def _layers(last):
-    """All layers up to that of a representation."""
-    architecture = ij.networks.architecture_of(last) or ij.networks.CAFFENET
-    return [layer.name for layer in architecture.layers_up_to(ij.networks.layer_of(last))]
-
-
-@jax.jit
-def _every_layer(last, image):
-    return last.apply.every(last.params, image)  # one pass through the network, not one for each layer
 
 
 def _means(measurements, measure):
@@ -205,7 +155,7 @@ def _without_pairs(measurement):
 def _chains(sweep):
     """Cases that are layers of a network, in order of depth, by recipe."""
     chains, layers = {}, [case for case in sweep.cases if ij.networks.layer_of(case.representation) is not None]
-    for case in sorted(layers, key=lambda case: len(_layers(case.representation))):
+    for case in sorted(layers, key=lambda case: len(sweeps.layers_up_to(case.representation))):
         chains.setdefault(case.name.partition("-")[2] or FLAGS.recipes[0], []).append(case.name)
     return chains
 

@@ -9,7 +9,8 @@ For each photograph and layer (or hog, hogb, dsift), from --num_restarts restart
                      starts underestimate the width; and restarts by the recipe without priors, since priors do not act
                      on the pushed ones. Pushed restarts are coupled, no sample
     path.png         nine images from one restart to another: the straight line, and a path along which the code's error
-                     stays below --bound times the larger error of the two (`ij.analysis.low_error_path`)
+                     stays below the larger error of the two times the least bound, up to --bound, for which one is
+                     found (`ij.analysis.low_error_path`)
     directions.png   the directions to which the code of the first restart is most and least sensitive, among all and
                      among smooth ones (`ij.analysis.singular_directions`), stretched to full contrast
 
@@ -30,6 +31,7 @@ FLAGS = flags.FLAGS
 
 LAYERS = ("norm2", "conv4", "pool5", "fc8")
 NUM_ON_PATH = 9
+NUM_BISECTIONS = 4  # to a sixteenth of what --bound allows beyond the ends' error
 NUM_DIRECTIONS = 2  # of each kind
 KINDS = {
     "most": {},
@@ -40,7 +42,7 @@ KINDS = {
 _PICTURES = {
     "repulsion": "Restarts; pushed apart at no larger error; without priors (clipped)",
     "path": "From one restart to another, with errors: straight line, path of low error (clipped)",
-    "directions": "Directions to which the code is most and least sensitive, with singular values per gray level",
+    "directions": "Directions to which the code is most and least sensitive, and its change for 1 gray level RMS",
 }
 
 
@@ -56,7 +58,7 @@ def define_flags() -> None:
         num_restarts=4,
     )
     absl_flags.DEFINE_float(
-        "bound", 1.5, "Bound on the errors of a path, over the larger error of its ends.", lower_bound=1
+        "bound", 1.5, "Largest bound tried on the errors of a path, over the larger error of its ends.", lower_bound=1
     )
     absl_flags.DEFINE_integer("num_steps", 200, "Steps of repulsion and of a path.", lower_bound=1)
 
@@ -109,9 +111,8 @@ def _measure(workdir, layer, representation, photo, found, without_priors):
     cached = cache.arrays(workdir, (representation, photo.image, images, FLAGS.num_steps, FLAGS.bound, FLAGS.seed))
     command.say(f"{photo.name}: repulsion, path, directions")
     steps = FLAGS.num_steps
-    how = {"bound": FLAGS.bound * float(max(errors[:2])), "num_images": NUM_ON_PATH, "num_steps": steps}
     pushed = cached("repulsion", lambda: _arrays(ij.analysis.repel(representation, target, images, num_steps=steps)))
-    path = cached("path", lambda: _arrays(ij.analysis.low_error_path(representation, target, *images[:2], **how)))
+    path = cached("path", functools.partial(_least_path, representation, target, images[:2], float(max(errors[:2]))))
     directions = cached("directions", functools.partial(_directions, representation, images[0]))
     line = np.linspace(images[0], images[1], NUM_ON_PATH)
     line_errors = np.array([float(ij.metrics.relative_error(representation(image), target)) for image in line])
@@ -129,8 +130,10 @@ def _measure(workdir, layer, representation, photo, found, without_priors):
         "path_max_segment_error": path["max_segment_error"],
         "path_length": float(path["final"]),
         "path_feasible": path["feasible"],
-        "singular_values": {kind: directions[f"{kind}, singular_value"] for kind in KINDS},
-        "residuals": {kind: directions[f"{kind}, residual"] for kind in KINDS},
+        "path_bound": float(path["times"]),
+        **{
+            name: {kind: directions[f"{kind}, {name}"] for kind in KINDS} for name in ("gain", "resolution", "residual")
+        },
     }
 
     def with_errors(images, errors):
@@ -150,8 +153,8 @@ def _measure(workdir, layer, representation, photo, found, without_priors):
         "directions": [
             (images[0], f"restart 0 of {photo.name}, {layer}", "clip"),
             *(
-                (directions[f"{kind}, direction"][i], f"{kind}: {values[i]:.3g}", "stretch")
-                for kind, values in numbers["singular_values"].items()
+                (directions[f"{kind}, direction"][i], f"{kind}: {_gain_text(numbers, kind, i)}", "stretch")
+                for kind in KINDS
                 for i in range(NUM_DIRECTIONS)
             ),
         ],
@@ -163,12 +166,36 @@ def _arrays(coupled):
     return {name: np.asarray(value) for name, value in coupled._asdict().items()} | {"coupled": np.array(True)}
 
 
+def _least_path(representation, target, ends, error):
+    """The path of the least bound that holds, over the larger error of its ends, by bisection from 1 to `--bound`."""
+
+    def path_of(times):
+        options = {"bound": times * error, "num_images": NUM_ON_PATH, "num_steps": FLAGS.num_steps}
+        path = ij.analysis.low_error_path(representation, target, *ends, **options)
+        holds = path.feasible.all() and path.max_segment_error.max() <= 1.001 * times * error
+        return _arrays(path) | {"times": np.array(times), "feasible": np.array(holds)}, holds
+
+    low, high = 1.0, FLAGS.bound
+    best, holds = path_of(high)
+    for _ in range(NUM_BISECTIONS if holds else 0):
+        middle = (low + high) / 2
+        path, holds = path_of(middle)
+        best, low, high = (path, low, middle) if holds else (best, middle, high)
+    return best
+
+
 def _directions(representation, image):
     key, result = jax.random.key(FLAGS.seed), {}
     for kind, options in KINDS.items():
         found = ij.analysis.singular_directions(key, representation, image, count=NUM_DIRECTIONS, **options)
         result |= {f"{kind}, {name}": array for name, array in found._asdict().items()}
     return result
+
+
+def _gain_text(numbers, kind, i):
+    """A gain, in percent of the code for one gray level RMS; "< x" where the solver tells no more."""
+    gain, resolution = 100 * numbers["gain"][kind][i], 100 * numbers["resolution"][kind][i]
+    return f"{gain:.2g} %" if resolution < 1.5 * gain else f"< {resolution:.2g} %"
 
 
 def _widening(rows):
@@ -201,8 +228,9 @@ def _table(rows, widening):
             "line: largest error, %": number(100 * np.max(row["line_error"])),
             "line: length": number(row["line_length"]),
             "path: largest error, %": number(100 * np.max(row["path_max_segment_error"]), row["path_feasible"]),
+            "path: bound over the ends' error": f"{row['path_bound']:.2f}",
             "path: length": number(row["path_length"]),
-            **{f"singular value, {kind}": f"{values[0]:.2g}" for kind, values in row["singular_values"].items()},
+            **{f"gain, {kind}": _gain_text(row, kind, 0) for kind in KINDS},
         }
         for row in rows
     ]

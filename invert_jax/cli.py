@@ -169,11 +169,11 @@ def last_layer() -> str:
     return ij.networks.available_layers(*_weight_file(network))[-1]
 
 
-def _model():
-    """What the function that `--model` names returns."""
-    module, _, function = value("model").partition(":")
+def make_model(flag: str = "model") -> ij.Representation:
+    """What the function that a flag names returns."""
+    module, _, function = value(flag).partition(":")
     if not (all(map(str.isidentifier, module.split("."))) and function.isidentifier()):
-        raise ValueError(f"--model is {value('model')!r}; give MODULE:FUNCTION, such as my_network:conv4.")
+        raise ValueError(f"--{flag} is {value(flag)!r}; give MODULE:FUNCTION, such as my_network:conv4.")
     if "" not in sys.path and os.getcwd() not in sys.path:
         sys.path.insert(0, os.getcwd())  # as `python -m` does, and a console script does not
     try:
@@ -181,13 +181,15 @@ def _model():
     except ModuleNotFoundError as error:
         if not f"{module}.".startswith(f"{error.name}."):
             raise  # the module is there, and imports another one that is not
-        raise ValueError(f"--model names the module {module}, which is neither installed nor in this folder.") from None
+        raise ValueError(
+            f"--{flag} names the module {module}, which is neither installed nor in this folder."
+        ) from None
     if not callable(make):
-        raise ValueError(f"--model names {function}, but {module} has no such function; give one without arguments.")
+        raise ValueError(f"--{flag} names {function}, but {module} has no such function; give one without arguments.")
     made = make()
     if not isinstance(made, ij.Representation):
         raise TypeError(
-            f"{value('model')} returned {type(made).__name__}; return an ij.Representation: see ij.from_model."
+            f"{value(flag)} returned {type(made).__name__}; return an ij.Representation: see ij.from_model."
         )
     return made
 
@@ -195,7 +197,7 @@ def _model():
 def make_representation(name: str, *, variant: str | None = None) -> ij.Representation:
     """A layer of the network of `--weights`, "hog", "hogb" or "dsift" by the flags or `variant`, or `--model`."""
     if name == "model":
-        return _model()
+        return make_model()
     options = {"variant": variant or value("variant", "vlfeat"), "gradient": value("gradient", "exact")}
     if name == "dsift":
         return ij.dsift(bin_size=value("bin_size", 5), step=value("step"), **options)

@@ -62,6 +62,30 @@ def test_least_directions_span_the_null_space_and_a_mask_makes_one(matrix, key):
     assert masked.singular_value[0] == pytest.approx(largest, rel=1e-4)
 
 
+def diagonal_code(gains):
+    return ij.from_function(lambda params, image: params * image.ravel(), jnp.asarray(gains, jnp.float32))
+
+
+@pytest.mark.parametrize("num_null", [0, 200])
+def test_least_directions_of_a_cluster_or_a_null_space_are_all_found_in_order(num_null, key):
+    """By the defaults: eight small singular values among 400, or none but zero among the 200 least."""
+    small = np.linspace(0.005, 0.05, 8) if not num_null else np.zeros(num_null)
+    gains = np.concatenate([np.linspace(1, 3, 400 - len(small)), small])
+    image = np.full((20, 20, 1), 2.0)
+    found = analysis.singular_directions(key, diagonal_code(gains), image, least=True, count=8)
+    assert np.all(np.diff(found.singular_value) >= 0)
+    unit = 20 / np.linalg.norm(2 * gains)  # of one gray level RMS, over the code
+    np.testing.assert_allclose(found.gain, unit * found.singular_value, rtol=1e-5)
+    assert np.all(found.resolution >= found.gain)
+    if num_null:
+        assert found.singular_value.max() < 2e-3 and found.resolution.max() < 0.01 * unit
+    else:
+        np.testing.assert_allclose(found.singular_value, small, rtol=0.02)
+        np.testing.assert_allclose(found.resolution, found.gain, rtol=0.5)
+    flat = found.direction.reshape(8, -1)
+    np.testing.assert_allclose(flat @ flat.T, np.eye(8), atol=1e-4)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("least", [False, True])
 def test_singular_values_are_finite_differences_on_a_photograph(least, key):
@@ -92,7 +116,7 @@ def test_directions_that_have_not_converged_are_nan(key):
     assert np.isnan(result.direction[~converged]).all() and result.direction.shape == (6, 20, 20, 1)
     flat = dataclasses.replace(diagonal, params=jnp.asarray(values[2:].repeat(2)[:400]))
     with pytest.raises(ValueError, match="converged"):
-        analysis.singular_directions(key, flat, np.zeros((20, 20, 1)), count=6, tolerance=1e-7, max_iterations=1)
+        analysis.singular_directions(key, flat, np.zeros((20, 20, 1)), count=6, tolerance=1e-14, max_iterations=1)
 
 
 INVALID = (("count", 0), ("count", 59), ("num_frequencies", 0), ("mask", np.ones(3, bool)), ("image", np.zeros((4, 4))))

@@ -35,9 +35,11 @@ from invert_jax.analysis.equivalence import (
     top_k_agreement,
 )
 from invert_jax.analysis.jacobian import SingularDirections, singular_directions
+from invert_jax.analysis.metamers import Agreement, agreement, is_beyond, null_agreement
 from invert_jax.analysis.repulsion import Coupled, low_error_path, repel
 
 __all__ = [
+    "Agreement",
     "Comparison",
     "Concentration",
     "Coupled",
@@ -48,12 +50,15 @@ __all__ = [
     "PixelStd",
     "SingularDirections",
     "Summary",
+    "agreement",
     "bootstrap_ci",
     "concentration",
     "diversity",
+    "is_beyond",
     "low_error_path",
     "measure_nulls",
     "measure_restarts",
+    "null_agreement",
     "null_distances",
     "paired_permutation_test",
     "pairwise_rms",
