@@ -39,7 +39,8 @@ def test_measure_against_the_metrics(rng):
     assert numbers["nearest"][0] == 0.5 and numbers["relative_error"][0] == 0.25 and numbers["diverged"].sum() == 0
 
 
-@pytest.mark.parametrize("name", sorted({*random_networks.NETWORKS} - {"resnet"}))  # which compiles for a minute
+# One with logits, one with batch norm, one whose input is not scaled, and attention; the runner compares on all ten.
+@pytest.mark.parametrize("name", ["two_convolutions", "separable", "unscaled", "attention"])
 def test_the_default_does_not_diverge(name):
     """It knows nothing of the network, the range of its input or the scale of its features."""
     phi, photograph = random_networks.NETWORKS[name](), ij.example_image(size=64)
