@@ -23,10 +23,10 @@ from invert_jax.types import Energy, Features, Preimage, Recipe, Representation,
 class Problem:
     """What is inverted and how, with every default resolved; from `make_problem`. All restarts share it."""
 
-    representation: Representation  # Phi
-    mask: Any  # boolean [F...], or the like of the features: the neurons that count; None is all
-    center: jax.Array  # [H, W, C], the intensity at x = 0
-    recipe: Any  # a Recipe whose numbers are float32 arrays: 5 and np.float64(5) run one program
+    representation: Representation  #: Phi
+    mask: Any  #: boolean [F...], or the like of the features: the neurons that count; None is all
+    center: jax.Array  #: [H, W, C], the intensity at x = 0
+    recipe: Any  #: a Recipe whose numbers are float32 arrays: 5 and np.float64(5) run one program
 
     __repr__ = short_repr
 
@@ -34,15 +34,15 @@ class Problem:
 class State(NamedTuple):
     """One descent under way."""
 
-    target: Any  # [F...], Phi_0, or a pytree of arrays
-    z: Any  # the variable, as the recipe's parameterization has it
+    target: Any  #: [F...], Phi_0, or a pytree of arrays
+    z: Any  #: the variable, as the recipe's parameterization has it
     optimizer_state: Any
-    step: jax.Array  # gradient steps made
-    evaluations: jax.Array  # evaluations of the energy: the steps, and what line searches took beside them
-    energy: Energy  # of [T]; row t is from before step t + 1
-    stage: jax.Array  # index of the stage; the number of stages once the descent has terminated
-    stage_start: jax.Array  # the step at which the stage started
-    key: jax.Array  # of the restart, for the recipe's transform
+    step: jax.Array  #: gradient steps made
+    evaluations: jax.Array  #: evaluations of the energy: the steps, and what line searches took beside them
+    energy: Energy  #: of [T]; row t is from before step t + 1
+    stage: jax.Array  #: index of the stage; the number of stages once the descent has terminated
+    stage_start: jax.Array  #: the step at which the stage started
+    key: jax.Array  #: of the restart, for the recipe's transform
 
     __repr__ = short_repr
 

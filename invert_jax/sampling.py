@@ -23,7 +23,7 @@ from invert_jax.inversion import Problem, State
 from invert_jax.types import Energy, Features, Preimage, Recipe, Representation
 
 AXIS = "restarts"
-"""Name of the mesh axis over which restarts are sharded: the first axis of every array of a batched `State`."""
+"""Name of the mesh axis over which restarts are sharded, the first axis of every array of a batched `State`."""
 
 _SHARED, _SHARDED = PartitionSpec(), PartitionSpec(AXIS)
 
@@ -31,11 +31,11 @@ _SHARED, _SHARDED = PartitionSpec(), PartitionSpec(AXIS)
 class Progress(NamedTuple):
     """What `sample` passes to its callback."""
 
-    num_restarts: int  # of the whole call, R
-    restarts: range  # indices of the n restarts of this chunk
-    step: int  # gradient steps made, the most of any restart
-    energy: Energy  # of [n], at each restart's last step; zeros before the first
-    image: np.ndarray  # [n, H, W, C], 0..255
+    num_restarts: int  #: of the whole call, R
+    restarts: range  #: indices of the n restarts of this chunk
+    step: int  #: gradient steps made, the most of any restart
+    energy: Energy  #: of [n], at each restart's last step; zeros before the first
+    image: np.ndarray  #: [n, H, W, C], 0..255
 
     __repr__ = short_repr
 

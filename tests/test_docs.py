@@ -5,10 +5,13 @@ import importlib.util
 import os
 import pathlib
 import re
+import types
 
 import jax
 import numpy as np
 import pytest
+
+import invert_jax as ij
 
 os.environ["KERAS_BACKEND"] = "jax"
 DOCS = pathlib.Path(__file__).resolve().parents[1] / "docs"
@@ -16,7 +19,7 @@ BLOCK = re.compile(r"(?:<!-- needs: (\w+) -->\n)?^```python\n(.*?)^```", re.MULT
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("page", "least"), [("your_own_network.md", 8), ("recipes.md", 3)])
+@pytest.mark.parametrize(("page", "least"), [("your_own_network.md", 8), ("recipes.md", 3), ("index.md", 1)])
 def test_examples_run_and_show_what_they_say(page, least):
     namespace, num_compared = {}, 0
     with jax.numpy_rank_promotion("allow"):  # on which other people's models rely
@@ -38,3 +41,17 @@ def test_examples_run_and_show_what_they_say(page, least):
                     num_compared += 1
     assert num_compared >= least
     assert np.all(namespace["found"].finite) and np.all(namespace["found"].error < 0.5)
+
+
+def test_every_public_name_has_its_place_in_the_reference():
+    """A page for each namespace, whose members autodoc finds, and a line for each name of the package itself."""
+    index = (DOCS / "reference" / "index.md").read_text()
+    pages = {path.stem for path in (DOCS / "reference").glob("*.md")} - {"index"}
+    names = set(ij.__all__) - {"__version__"}
+    namespaces = {name for name in names if isinstance(getattr(ij, name), types.ModuleType)}
+    assert pages == namespaces
+    assert all(
+        f".. automodule:: invert_jax.{name}\n" in (DOCS / "reference" / f"{name}.md").read_text() for name in pages
+    )
+    assert set(re.findall(r":: invert_jax\.(\w+)", index)) == names - namespaces
+    assert set(re.findall(r"^\w+$", index, re.MULTILINE)) == namespaces

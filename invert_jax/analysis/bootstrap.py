@@ -145,8 +145,8 @@ def _resampled_mean(sample, index):
 class Comparison(NamedTuple):
     """Differences of paired values, by name."""
 
-    difference: Mapping[str, Interval]  # first minus second, over photographs; each interval alone has 95 %
-    p_value: Mapping[str, float]  # that the mean difference is zero, corrected for multiple comparisons
+    difference: Mapping[str, Interval]  #: first minus second, over photographs; each interval alone has 95 %
+    p_value: Mapping[str, float]  #: that the mean difference is zero, corrected for multiple comparisons
 
 
 def paired_permutation_test(

@@ -16,10 +16,10 @@ from invert_jax.analysis import metrics
 class Diversity(NamedTuple):
     """How different R images are from each other."""
 
-    distance: np.ndarray  # [R, R], root mean square differences, in gray levels
-    ssim: np.ndarray  # [R, R], structural similarities; 1 on the diagonal
-    bands: np.ndarray  # [K, R, R], distances of the Laplacian bands, the finest first, in gray levels
-    effective_number: float  # of distinct images, 1 to R
+    distance: np.ndarray  #: [R, R], root mean square differences, in gray levels
+    ssim: np.ndarray  #: [R, R], structural similarities; 1 on the diagonal
+    bands: np.ndarray  #: [K, R, R], distances of the Laplacian bands, the finest first, in gray levels
+    effective_number: float  #: of distinct images, 1 to R
 
     __repr__ = short_repr
 
@@ -27,9 +27,9 @@ class Diversity(NamedTuple):
 class PixelStd(NamedTuple):
     """Mean and standard deviation (divisor R - 1) over R images, pixel by pixel, in gray levels."""
 
-    mean: np.ndarray  # [H, W, C]
-    std: np.ndarray  # [H, W, C]
-    bands: np.ndarray  # [K, H, W, C], the standard deviation of each Laplacian band, the finest first
+    mean: np.ndarray  #: [H, W, C]
+    std: np.ndarray  #: [H, W, C]
+    bands: np.ndarray  #: [K, H, W, C], the standard deviation of each Laplacian band, the finest first
 
     __repr__ = short_repr
 
@@ -37,9 +37,9 @@ class PixelStd(NamedTuple):
 class Concentration(NamedTuple):
     """How much of a map lies inside a box, and how close to the box's center."""
 
-    inside: float  # fraction of the map in the box
-    area: float  # fraction of the map's area in the box
-    side: int  # of the square about the box's center that holds a given fraction of the map, in pixels
+    inside: float  #: fraction of the map in the box
+    area: float  #: fraction of the map's area in the box
+    side: int  #: of the square about the box's center that holds a given fraction of the map, in pixels
 
 
 def diversity(images, *, num_levels: int = 6, resolution: float = 0.5) -> Diversity:

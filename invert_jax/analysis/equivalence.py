@@ -152,8 +152,8 @@ def top_k_agreement(scores, target, *, count: int) -> np.ndarray:
 class Nulls(NamedTuple):
     """Null distributions of distances between codes, at one layer."""
 
-    photographs: np.ndarray  # [P (P - 1) / 2], between all pairs of P different photographs
-    perturbations: dict[str, np.ndarray]  # of each measured photograph: [8], to the codes of its small perturbations
+    photographs: np.ndarray  #: [P (P - 1) / 2], between all pairs of P different photographs
+    perturbations: dict[str, np.ndarray]  #: of each measured photograph: [8], to the codes of its small perturbations
 
     __repr__ = short_repr
 
@@ -193,19 +193,19 @@ def measure_nulls(key: jax.Array, encode: Callable, photographs: Sequence, image
 class Measurement(NamedTuple):
     """Measurements of the R restarts of one photograph; NaN for restarts that are not finite."""
 
-    error: np.ndarray  # [R], relative, of the codes
-    distance: np.ndarray  # [R, R], between images, root mean square, in gray levels
-    dissimilarity: np.ndarray  # [R, R], 1 - SSIM
-    bands: np.ndarray  # [K, R, R], distances by Laplacian band, the finest first, in gray levels
-    effective_number: float  # of distinct images; NaN with fewer than two finite restarts
-    rank_correlation: np.ndarray  # [R], of the code at the inverted layer with the photograph's
+    error: np.ndarray  #: [R], relative, of the codes
+    distance: np.ndarray  #: [R, R], between images, root mean square, in gray levels
+    dissimilarity: np.ndarray  #: [R, R], 1 - SSIM
+    bands: np.ndarray  #: [K, R, R], distances by Laplacian band, the finest first, in gray levels
+    effective_number: float  #: of distinct images; NaN with fewer than two finite restarts
+    rank_correlation: np.ndarray  #: [R], of the code at the inverted layer with the photograph's
     # {layer: [R]}: rank of the distance to the photograph's code, among those between photographs or to perturbations
     photograph_percentile: dict[str, np.ndarray]
     perturbation_percentile: dict[str, np.ndarray]
-    relative_distance: dict[str, float]  # {layer: mean distance of the restarts' codes, over that of photographs'}
-    top_k: dict[int, np.ndarray]  # {k: [R]}, whether the photograph's class is among the k best
-    layer: str  # that was inverted
-    not_finite: int  # number of restarts
+    relative_distance: dict[str, float]  #: {layer: mean distance of the restarts' codes, over that of photographs'}
+    top_k: dict[int, np.ndarray]  #: {k: [R]}, whether the photograph's class is among the k best
+    layer: str  #: that was inverted
+    not_finite: int  #: number of restarts
 
     __repr__ = short_repr
 
@@ -297,11 +297,11 @@ def measure_restarts(
 class Summary(NamedTuple):
     """Means over the photographs of one case, with 95 % intervals."""
 
-    over_photographs: dict[str, Interval]  # {measure: interval of the mean over photographs}
-    over_restarts: dict[str, Interval]  # {measure: interval over restarts, the photographs fixed}
-    by_layer: dict[str, dict[str, Interval]]  # {measure: {layer: interval over photographs}}
-    not_finite: int  # number of restarts
-    num_photographs: int  # with two finite restarts or more
+    over_photographs: dict[str, Interval]  #: {measure: interval of the mean over photographs}
+    over_restarts: dict[str, Interval]  #: {measure: interval over restarts, the photographs fixed}
+    by_layer: dict[str, dict[str, Interval]]  #: {measure: {layer: interval over photographs}}
+    not_finite: int  #: number of restarts
+    num_photographs: int  #: with two finite restarts or more
 
 
 def summarize(key: jax.Array, measurements: Sequence[Measurement]) -> Summary:

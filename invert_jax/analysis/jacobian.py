@@ -28,11 +28,11 @@ class SingularDirections(NamedTuple):
     `resolution` is known.
     """
 
-    direction: np.ndarray  # [K, H, W, C], of unit Euclidean norm, orthogonal to each other; signs are arbitrary
-    singular_value: np.ndarray  # [K], |m J v| / |v|, in the features' unit per gray level
-    gain: np.ndarray  # [K], |m J v| / |m Phi| for v of 1 gray level RMS: the code's relative change
-    residual: np.ndarray  # [K], |A v - singular_value^2 v| / largest^2, with A = J^T m J
-    resolution: np.ndarray  # [K], the gain below which there is a singular direction for certain
+    direction: np.ndarray  #: [K, H, W, C], of unit Euclidean norm, orthogonal to each other; signs are arbitrary
+    singular_value: np.ndarray  #: [K], |m J v| / |v|, in the features' unit per gray level
+    gain: np.ndarray  #: [K], |m J v| / |m Phi| for v of 1 gray level RMS: the code's relative change
+    residual: np.ndarray  #: [K], |A v - singular_value^2 v| / largest^2, with A = J^T m J
+    resolution: np.ndarray  #: [K], the gain below which there is a singular direction for certain
 
     __repr__ = short_repr
 

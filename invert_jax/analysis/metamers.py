@@ -14,9 +14,9 @@ from invert_jax._util.reprs import short_repr
 class Agreement(NamedTuple):
     """How alike codes are, in pairs: NaN where a code is constant or not finite."""
 
-    rank_correlation: np.ndarray  # Spearman's
-    squared_correlation: np.ndarray  # Pearson's, squared
-    snr: np.ndarray  # 20 log10 of |target| over |code - target|, dB; infinite where they are equal
+    rank_correlation: np.ndarray  #: Spearman's
+    squared_correlation: np.ndarray  #: Pearson's, squared
+    snr: np.ndarray  #: 20 log10 of |target| over |code - target|, dB; infinite where they are equal
 
     __repr__ = short_repr
 
@@ -24,7 +24,7 @@ class Agreement(NamedTuple):
 def agreement(codes, target) -> Agreement:
     """How alike codes are to a target, by the three measures of Feather et al.
 
-        rho(ranks), rho(y, y0)^2 and SNR = 20 log10(|y0| / |y - y0|) dB
+    `rho(ranks)`, `rho(y, y0)^2` and `SNR = 20 log10(|y0| / |y - y0|)` dB.
 
     Args:
       codes: `[N, F...]`, y.

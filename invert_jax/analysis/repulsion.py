@@ -32,13 +32,13 @@ _NUM_BETWEEN = 4  # images on each segment of a path whose errors are measured, 
 class Coupled(NamedTuple):
     """Images that were moved together, and therefore are not independent samples."""
 
-    image: np.ndarray  # [R, H, W, C], 0..255, or the range of the initial images where that is larger
-    error: np.ndarray  # [R], relative errors of the codes
-    bound: np.ndarray  # [R], bounds on the errors
-    feasible: np.ndarray  # [R], whether the error is within its bound
-    initial: float  # mean distance of pairs, or length of the path, of the initial images, in gray levels
-    final: float  # the same of the final images
-    max_segment_error: np.ndarray  # [R - 1], of a path: on each straight segment between neighbors; else [0]
+    image: np.ndarray  #: [R, H, W, C], 0..255, or the range of the initial images where that is larger
+    error: np.ndarray  #: [R], relative errors of the codes
+    bound: np.ndarray  #: [R], bounds on the errors
+    feasible: np.ndarray  #: [R], whether the error is within its bound
+    initial: float  #: mean distance of pairs, or length of the path, of the initial images, in gray levels
+    final: float  #: the same of the final images
+    max_segment_error: np.ndarray  #: [R - 1], of a path: on each straight segment between neighbors; else [0]
 
     __repr__ = short_repr
 
@@ -54,10 +54,8 @@ def repel(
 ) -> Coupled:
     """Pushes restarts apart while the error of each stays within a bound.
 
-    Ascends `D = mean over pairs r < s of |x_r - x_s|`, root mean square, by
-
-        x_r += rate_i u_r / |u_r|,    u_r = grad_r D - [e_r near its bound and <grad_r D, g_r> > 0] component along g_r,
-
+    Ascends `D = mean over pairs r < s of |x_r - x_s|`, root mean square, by `x_r += rate_i u_r / |u_r|`, where `u_r` is
+    `grad_r D`, less its component along `g_r` if `e_r` is near its bound and `<grad_r D, g_r> > 0`,
     with `e_r` the relative error of the code and `g_r` its gradient; `rate_i` falls linearly from 2 gray levels to 0.
     A Newton step on `e_r` restores an image beyond its bound. The result is the feasible set of the largest D on the
     trajectory. Priors are not part of it, so the width includes what the priors suppressed.

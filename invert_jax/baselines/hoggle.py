@@ -33,14 +33,14 @@ _NUM_CALIBRATION = 20  # photographs on which the contrast of the patches is cal
 class Dictionaries(NamedTuple):
     """A learned pair, `A` atoms; a window is `w x w` cells of `s x s` pixels and `K` channels."""
 
-    patches: np.ndarray  # [A, w s, w s], U: gray levels that one unit of an atom adds
-    windows: np.ndarray  # [A, w, w, K], V: what one unit of an atom adds to a normalized window
-    mean_patch: np.ndarray  # [w s, w s], gray levels about the intensity
-    mean_window: np.ndarray  # [w, w, K], of normalized windows
-    intensity: float  # mean gray level of the photographs, 0..255
-    sparsity: float  # weight of the code's L1 norm in eq. 6, in units of normalized windows
-    representation: str = ""  # content hash of the representation of the windows; "" if unknown
-    digest: str = ""  # content hash of the photographs and settings of the learning; "" if unknown
+    patches: np.ndarray  #: [A, w s, w s], U: gray levels that one unit of an atom adds
+    windows: np.ndarray  #: [A, w, w, K], V: what one unit of an atom adds to a normalized window
+    mean_patch: np.ndarray  #: [w s, w s], gray levels about the intensity
+    mean_window: np.ndarray  #: [w, w, K], of normalized windows
+    intensity: float  #: mean gray level of the photographs, 0..255
+    sparsity: float  #: weight of the code's L1 norm in eq. 6, in units of normalized windows
+    representation: str = ""  #: content hash of the representation of the windows; "" if unknown
+    digest: str = ""  #: content hash of the photographs and settings of the learning; "" if unknown
 
     __repr__ = short_repr
 

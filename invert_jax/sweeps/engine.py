@@ -32,13 +32,13 @@ class Status(NamedTuple):
     """Where a sweep is: the batch under way, then the restarts on disk."""
 
     case: str
-    restarts: int  # how many the batch has; 0 when it is finished
+    restarts: int  #: how many the batch has; 0 when it is finished
     step: int
-    num_steps: int  # at most
-    energy: float  # mean total of the batch's finite restarts at their last step; NaN before the first
-    finished: int  # restarts on disk: all that were at the start, and those that this process has made since
-    wanted: int  # these, and all that this process has to make
-    programs: int  # compiled so far for descents
+    num_steps: int  #: at most
+    energy: float  #: mean total of the batch's finite restarts at their last step; NaN before the first
+    finished: int  #: restarts on disk: all that were at the start, and those that this process has made since
+    wanted: int  #: these, and all that this process has to make
+    programs: int  #: compiled so far for descents
 
 
 class Callbacks(NamedTuple):

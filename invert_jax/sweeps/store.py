@@ -35,15 +35,15 @@ _Pair = tuple[str, str]  # the names of a case and a photograph
 class Restarts(NamedTuple):
     """Restarts of one photograph in one case."""
 
-    restart: np.ndarray  # [R], which ones, ascending
-    image: np.ndarray  # [R, H, W, C], 0..255, not clipped
-    error: np.ndarray  # [R], relative; NaN for a loss that measures no distance, and for a target of zero
-    energy: Energy  # of [R, T], each before the step of that column
-    finite: np.ndarray  # [R]; leave out the others
-    evaluations: np.ndarray  # [R], of the energy
-    failed_at: np.ndarray  # [R], step of the first energy not finite; all, if only the result is not; -1 for none
-    chunk_size: np.ndarray  # [R], restarts at a time on a device, on which the rounding depends
-    seconds: np.ndarray  # [R], of the batch, over the restarts in it; the first batch of a program compiles
+    restart: np.ndarray  #: [R], which ones, ascending
+    image: np.ndarray  #: [R, H, W, C], 0..255, not clipped
+    error: np.ndarray  #: [R], relative; NaN for a loss that measures no distance, and for a target of zero
+    energy: Energy  #: of [R, T], each before the step of that column
+    finite: np.ndarray  #: [R]; leave out the others
+    evaluations: np.ndarray  #: [R], of the energy
+    failed_at: np.ndarray  #: [R], step of the first energy not finite; all, if only the result is not; -1 for none
+    chunk_size: np.ndarray  #: [R], restarts at a time on a device, on which the rounding depends
+    seconds: np.ndarray  #: [R], of the batch, over the restarts in it; the first batch of a program compiles
 
     __repr__ = short_repr
 
@@ -52,10 +52,10 @@ class Folder(NamedTuple):
     """A sweep's folder, opened by a run."""
 
     path: pathlib.Path
-    stamp: str  # that every file in it carries
+    stamp: str  #: that every file in it carries
     chunk_sizes: list[int]
-    changes: list[str]  # sentences about other code and versions than those that it was made with
-    scanned: dict  # what `scan` has read
+    changes: list[str]  #: sentences about other code and versions than those that it was made with
+    scanned: dict  #: what `scan` has read
     on_message: Callable[[str], None]
 
 
