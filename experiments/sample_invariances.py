@@ -96,7 +96,7 @@ def _read_json():
     try:
         given = dict(json.loads(paths.require_file(FLAGS.sweep).read_text()))
     except (OSError, ValueError, TypeError) as error:
-        raise ValueError(f"--sweep={FLAGS.sweep} is not a JSON file of flags ({error}).") from None
+        raise ValueError(f"--sweep={FLAGS.sweep} is not a JSON file of flags ({reprs.reason(error)}).") from None
     known = {flag.name for flag in command.defined_flags()}
     for name, value in given.items():
         if name not in known or name == "sweep":

@@ -131,6 +131,14 @@ def test_the_longest_name_and_a_missing_folder(tmp_path):
 # --- other systems ---
 
 
+def test_a_link_is_no_lock(tmp_path):
+    (tmp_path / "precious").write_text("text")
+    (tmp_path / "lock").symlink_to("precious")
+    with refused("symbolic link", OSError), locks.locked(tmp_path / "lock"):
+        pass
+    assert (tmp_path / "precious").read_text() == "text"
+
+
 def test_locks_of_a_system_without_fcntl(tmp_path, monkeypatch):
     held = set()
 

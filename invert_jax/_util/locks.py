@@ -1,6 +1,7 @@
 """Locks that a process holds while it lives: a killed one holds nothing."""
 
 import contextlib
+import errno
 import os
 import pathlib
 import time
@@ -24,6 +25,7 @@ def locked(path: pathlib.Path, *, wait: bool = False) -> Iterator[None]:
 
     Raises:
       BlockingIOError: another process holds it.
+      OSError: it is a symbolic link, or cannot be made.
 
     >>> import tempfile
     >>> path = pathlib.Path(tempfile.mkdtemp(), ".lock")
@@ -32,7 +34,12 @@ def locked(path: pathlib.Path, *, wait: bool = False) -> Iterator[None]:
     True
     """
     # Neither truncated nor followed: a link of this name may lead to any file.
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o644)
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o644)
+    except OSError as error:
+        if error.errno != errno.ELOOP:
+            raise
+        raise OSError(f"The lock file {path} is a symbolic link; delete it.") from None
     try:
         _lock(descriptor, wait)
         yield
