@@ -17,7 +17,11 @@ first. Measured for every case, from restarts that are finite (`ij.analysis.meas
     relative distance         between two restarts in the code of each layer, over the mean distance between
                               photographs
     rank correlation          of a restart's code with the photograph's
+    identified                how often the photograph's code is the nearest to a restart's, among those photographs'
     top 1, top 5              how often the photograph's best class by fc8 is a restart's best, or among its best five
+
+Below the table: the photograph percentiles of a flat picture, of the coarsest level of the photograph's Laplacian
+pyramid, and of the nearest other photograph, beside which those of restarts are to be read.
 
 Intervals are over photographs (BCa bootstrap of each photograph's mean over restarts) and, in results.json and for the
 distance in the table, over restarts with the photographs fixed. Along the layers of each recipe, in order of depth,
@@ -58,6 +62,7 @@ _COLUMNS = (  # of the table: title, measure, factor, digits
     ("photograph percentile", "photograph_percentile", 100, 0),
     ("perturbation percentile", "perturbation_percentile", 100, 0),
     ("rank correlation", "rank_correlation", 1, 2),
+    ("identified, %", "identified", 100, 0),
     *((f"top {k}, %", f"top{k}", 100, 0) for k in TOP),
 )
 _CURVES = {  # title, vertical axis, {label: measure}
@@ -224,6 +229,10 @@ def _table(summary, steps, trends, comparisons):
         )
     more = ["distance over restarts", "distance minus previous layer's", "p", "not finite"]
     text = paper.markdown(["case", *(title for title, *_ in _COLUMNS), *more], rows)
+    for name, case in summary.items():
+        found = {m.partition(": ")[2]: v for m, v in case.over_photographs.items() if m.startswith("reference: ")}
+        text += f"Photograph percentiles of references, {name}: "
+        text += ", ".join(f"{reference} {100 * value.estimate:.0f}" for reference, value in found.items()) + ".\n"
     for recipe, interval in trends.items():
         text += f"Rank correlation of distance with depth, {recipe}: {_interval(interval, 2)}.\n"
     for title, compared in comparisons.items():

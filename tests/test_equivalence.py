@@ -5,10 +5,12 @@ import itertools
 import jax
 import numpy as np
 import pytest
+from refusals import refused
 from scipy import stats
 
 import invert_jax as ij
 from invert_jax import analysis
+from invert_jax.types import Preimage
 
 HOG = ij.hog(binning="bilinear")
 
@@ -106,3 +108,40 @@ def test_measurements_leave_out_and_count_diverged_restarts(key):
     assert summary.over_photographs["distance"].estimate == pytest.approx(expected, rel=1e-4)
     assert summary.over_photographs["error"].estimate == pytest.approx((0.2 + 0.3) / 2)
     assert summary.by_layer["photograph_percentile"]["hogb"] == summary.over_photographs["photograph_percentile"]
+
+
+# --- references and identification ---
+
+
+def test_identification_is_the_rank_by_distance(rng):
+    others, target = rng.normal(size=(20, 3, 4)), rng.normal(size=(3, 4))
+    codes = np.stack([target, others[7], target + 1e-3, (target + others[7]) / 2 + 0.02 * (others[7] - target)])
+    found = analysis.identification(codes, target, np.concatenate([others, target[None]]))
+    distances = np.linalg.norm((codes[:, None] - others[None]).reshape(4, 20, -1), axis=2)
+    own = np.linalg.norm((codes - target).reshape(4, -1), axis=1)
+    assert found.tolist() == [1 + int(np.sum(row < mine)) for row, mine in zip(distances, own, strict=True)]
+    assert found[0] == found[2] == 1 and found[1] > 1 and found[3] > 1
+    with refused("shapes"):
+        analysis.identification(codes, target, others[:, 0])
+
+
+def test_references_of_a_code_that_is_the_mean(key, rng):
+    """A code that is an image's mean takes the flat picture for the photograph; pixels do not."""
+    photographs = rng.uniform(0, 255, (6, 32, 32, 1)).astype(np.float32)
+
+    def encode(image):
+        return {"mean": np.asarray(image).mean(keepdims=True), "pixels": np.asarray(image)}
+
+    nulls = analysis.measure_nulls(key, encode, photographs, {"first": photographs[0]})
+    distances = nulls["mean"].references["first"]
+    assert distances["flat"] == pytest.approx(0, abs=1e-4)
+    means = photographs.mean((1, 2, 3))
+    nearest = np.min(np.abs(means[1:] - means[0]))
+    assert distances["nearest other photograph"] == pytest.approx(nearest, rel=1e-3)
+    rms = np.sqrt(np.mean((photographs[0] - photographs[0].mean()) ** 2))
+    assert nulls["pixels"].references["first"]["flat"] == pytest.approx(rms, rel=1e-5)
+    restarts = Preimage(photographs[:2], None, np.zeros(2), None, np.ones(2, bool), None)
+    found = analysis.measure_restarts(encode, restarts, photographs[0], nulls, name="first", layer="pixels")
+    assert found.identification[0] == 1 and found.identification[1] > 1
+    assert set(found.reference_percentile) == {"flat", "coarsest level", "nearest other photograph"}
+    assert analysis.summarize(key, [found]).over_photographs["identified"].estimate == 0.5

@@ -99,6 +99,54 @@ def perturbations(key: jax.Array, image) -> dict[str, np.ndarray]:
     }
 
 
+def references(image) -> dict[str, np.ndarray]:
+    """Pictures that say nearly nothing of an image: how near their codes are to its code is where "near" begins.
+
+    Args:
+      image: `[H, W, C]`, 0..255.
+
+    Returns:
+      `{name: image}`: flat, of the image's mean color; and the coarsest of six levels of its Laplacian pyramid.
+
+    Raises:
+      ValueError: not an image.
+
+    >>> [picture.shape for picture in references(np.eye(64)[..., None] * 255).values()]
+    [(64, 64, 1), (64, 64, 1)]
+    """
+    checks.require_image(image, what="reference")
+    image = np.asarray(image, np.float32)
+    return {
+        "flat": np.broadcast_to(image.mean((0, 1)), image.shape),
+        "coarsest level": np.asarray(pyramid.switched_at_stage(image, 0, num_levels=6)),
+    }
+
+
+def identification(codes, target, others) -> np.ndarray:
+    """The rank of a target among different images' codes by distance to each code: 1 is the nearest, identified.
+
+    Args:
+      codes: `[R, F...]`, of restarts.
+      target: `[F...]`, the photograph's.
+      others: `[P, F...]`, of different photographs; one that equals the target is left out.
+
+    Returns:
+      `[R]`, whole numbers from 1.
+
+    Raises:
+      ValueError: shapes that do not fit.
+
+    >>> identification(np.array([[0.1], [2.0]]), np.array([0.0]), np.array([[0.0], [1.0], [3.0]])).tolist()
+    [1, 3]
+    """
+    codes, target, others = (np.asarray(values, np.float64) for values in (codes, target, others))
+    if codes.shape[1:] != target.shape or others.shape[1:] != target.shape:
+        raise ValueError(f"The codes have shapes {codes.shape} and {others.shape}, the target {target.shape}.")
+    others = others[[not np.array_equal(other, target) for other in others]]
+    nearer = [np.sum(_rms_to(code, others) < _rms_to(code, target[None])) for code in codes]
+    return 1 + np.array(nearer, int)
+
+
 def rank_correlation(codes, target) -> np.ndarray:
     """Spearman's rank correlation of each code with the target: 1 where the order of the features is the same.
 
@@ -152,8 +200,10 @@ def top_k_agreement(scores, target, *, count: int) -> np.ndarray:
 class Nulls(NamedTuple):
     """Null distributions of distances between codes, at one layer."""
 
+    codes: np.ndarray  #: [P, F...], of the P photographs
     photographs: np.ndarray  #: [P (P - 1) / 2], between all pairs of P different photographs
     perturbations: dict[str, np.ndarray]  #: of each measured photograph: [8], to the codes of its small perturbations
+    references: dict[str, dict[str, float]]  #: of each measured photograph: distances of the `references` to it
 
     __repr__ = short_repr
 
@@ -181,12 +231,18 @@ def measure_nulls(key: jax.Array, encode: Callable, photographs: Sequence, image
     ([50.0, 150.0, 100.0], 10.0)
     """
     codes = _codes(encode, photographs)
-    nulls = {layer: Nulls(null_distances(codes[layer]), {}) for layer in codes}
+    nulls = {layer: Nulls(codes[layer], null_distances(codes[layer]), {}, {}) for layer in codes}
     for i, (name, image) in enumerate(images.items()):
         # One key for each photograph, so that the noise of two photographs is independent.
-        perturbed = perturbations(jax.random.fold_in(key, i), image).values()
-        for layer, (target, *others) in _codes(encode, [image, *perturbed]).items():
-            nulls[layer].perturbations[name] = _rms_to(target, np.array(others))
+        perturbed, other = perturbations(jax.random.fold_in(key, i), image), references(image)
+        for layer, (target, *found) in _codes(encode, [image, *perturbed.values(), *other.values()]).items():
+            distances = _rms_to(target, np.array(found))
+            nulls[layer].perturbations[name] = distances[: len(perturbed)]
+            nearest = _rms_to(target, codes[layer])
+            nulls[layer].references[name] = {
+                **dict(zip(other, distances[len(perturbed) :].tolist(), strict=True)),
+                "nearest other photograph": float(min(nearest[nearest > 0], default=np.nan)),
+            }
     return nulls
 
 
@@ -203,6 +259,8 @@ class Measurement(NamedTuple):
     photograph_percentile: dict[str, np.ndarray]
     perturbation_percentile: dict[str, np.ndarray]
     relative_distance: dict[str, float]  #: {layer: mean distance of the restarts' codes, over that of photographs'}
+    identification: np.ndarray  #: [R], rank of the photograph's code among photographs', by distance to the restart's
+    reference_percentile: dict[str, float]  #: {reference: rank of its distance at the inverted layer}
     top_k: dict[int, np.ndarray]  #: {k: [R]}, whether the photograph's class is among the k best
     layer: str  #: that was inverted
     not_finite: int  #: number of restarts
@@ -288,6 +346,11 @@ def measure_restarts(
             at: restart_mean(pairwise_rms(code[1:])) / (nulls[at].photographs.mean() or np.nan)
             for at, code in codes.items()
         },
+        identification=all_restarts(identification(inverted, target, nulls[layer].codes)),
+        reference_percentile={
+            reference: float(percentile_rank(distance, nulls[layer].photographs))
+            for reference, distance in nulls[layer].references[name].items()
+        },
         top_k={k: all_restarts(top_k_agreement(scores[1:], scores[0], count=k)) for k in top if scores is not None},
         layer=layer,
         not_finite=int((~finite).sum()),
@@ -360,6 +423,8 @@ def _by_measure(found):
         "photograph_percentile": found.photograph_percentile[found.layer],
         "perturbation_percentile": found.perturbation_percentile[found.layer],
         "rank_correlation": found.rank_correlation,
+        "identified": np.where(np.isnan(found.identification), np.nan, found.identification == 1),
+        **{f"reference: {name}": np.array([value]) for name, value in found.reference_percentile.items()},
         **{f"top{k}": values for k, values in found.top_k.items()},
         "distance": found.distance,
         "dissimilarity": found.dissimilarity,
