@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from invert_jax import pyramid
@@ -118,7 +119,7 @@ def references(image) -> dict[str, np.ndarray]:
     image = np.asarray(image, np.float32)
     return {
         "flat": np.broadcast_to(image.mean((0, 1)), image.shape),
-        "coarsest level": np.asarray(pyramid.switched_at_stage(image, 0, num_levels=6)),
+        "coarsest level": np.asarray(pyramid.switched_at_stage(jnp.asarray(image), 0, num_levels=6)),
     }
 
 

@@ -230,7 +230,7 @@ def _read(stamp, pair, path, num_restarts, expected=None) -> Restarts | None:
     with contextlib.suppress(KeyError, IndexError, TypeError):  # not these arrays, or not of these axes
         if found is None:
             return None
-        digest = found.pop("digest", None)  # files of before version 1 have none
+        digest = found.pop("digest", None)  # older files have none
         if digest is not None and str(digest) != hashing.content_hash(found):
             return None
         if str(found.pop("stamp")) != f"{stamp}/{_name(pair)}":
