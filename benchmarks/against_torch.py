@@ -33,7 +33,6 @@ from invert_jax.networks import architectures
 FLAGS = flags.FLAGS
 
 _RATE = 1e-6  # next to nothing: every step costs the same, and images stay images
-_SIDE, _COPIED = 2048, 1 << 24  # of the matrices multiplied, and of the vector copied
 SHALLOW = {
     "hog": (ij.hog, functools.partial(naive_jax.hog, binning="hard")),
     "hogb": (functools.partial(ij.hog, binning="bilinear"), functools.partial(naive_jax.hog, binning="bilinear")),
@@ -78,7 +77,7 @@ def main() -> None:
     params = ij.random_alexnet_params(key) if FLAGS.weights is None else ij.load_params(FLAGS.weights)
     for layer in FLAGS.layers:
         for batch_size in map(int, FLAGS.batch_sizes):
-            row = _compare(torch, params, layer, batch_size)
+            row = compare(torch, params, layer, batch_size)
             times = ", ".join(f"{name} {value:.1f}" for name, value in row["milliseconds"].items())
             command.say(f"{layer} x {batch_size}: {times} ms; ratio {row['ratio']:.2f}")
             rows.append(row)
@@ -93,29 +92,32 @@ def _compare_shallow(name):
     forms = {"invert_jax": make(), "naive_jax": ij.from_function(lambda _, image: naive(image), center=128.0)}
     options = {"recipe": recipe, "image_shape": image.shape}
     problems = {name: ij.inversion.make_problem(phi, phi(image), **options) for name, phi in forms.items()}
-    x, num_steps = _noisy(problems["invert_jax"][0], image, 1), 4 * FLAGS.num_steps
-    runs = {name: functools.partial(_blocking_descents, *p, [x], num_steps) for name, p in problems.items()}
-    seconds = {program: recipe.num_steps * median / num_steps for program, median in _medians(runs).items()}
+    x, num_steps = noisy(problems["invert_jax"][0], image, 1), 4 * FLAGS.num_steps
+    runs = {name: functools.partial(blocking_descents, *p, [x], num_steps) for name, p in problems.items()}
+    seconds = {program: recipe.num_steps * median / num_steps for program, median in medians(runs).items()}
     ratio = seconds["invert_jax"] / seconds["naive_jax"]
     times = ", ".join(f"{program} {value:.1f} s" for program, value in seconds.items())
     command.say(f"{name}, 333 x 500, {recipe.num_steps} steps: {times}, ratio {ratio:.2f}")
     return {**seconds, "ratio": ratio}
 
 
-def _compare(torch, params, layer, batch_size):
+def compare(torch, params, layer, batch_size):
     """One layer and batch size: agreement checked, then every program timed in turn."""
     representation, image = ij.alexnet(params, layer=layer), ij.example_image("chelsea", size=227)
     problem, target = ij.inversion.make_problem(
         representation, representation(image), ij.recipes.for_layer(layer), image_shape=image.shape
     )
-    x = _noisy(problem, image, batch_size)
-    energies, gradients = (np.asarray(value) for value in _gradient(problem, target, x))
+    x = noisy(problem, image, batch_size)
+    with jax.default_matmul_precision("highest"):  # TF32 would differ by its own rounding
+        energies, gradients = (np.asarray(value) for value in _gradient(problem, target, x))
     # As ij.sample: what is larger than a cache does not get faster on a CPU.
     chunk_size = FLAGS.chunk_size or (4 if jax.default_backend() == "cpu" else batch_size)
     chunks = jnp.split(x, list(range(chunk_size, batch_size, chunk_size)))
-    runs = {"invert_jax": functools.partial(_blocking_descents, problem, target, chunks, FLAGS.num_steps)}
+    runs = {"invert_jax": functools.partial(blocking_descents, problem, target, chunks, FLAGS.num_steps)}
     for name, step, argument in _torch_steps(torch, problem, target, params, layer, np.asarray(x)):
+        _use_tf32(torch, False)
         energy, gradient = (value.cpu().float().numpy() for value in step(argument))
+        _use_tf32(torch, True)
         for found, expected in ((energy, energies), (np.transpose(gradient, (0, 2, 3, 1)), gradients)):
             error = np.quantile(np.abs(found - expected), 0.9) / np.sqrt(np.mean(expected**2))
             if not error < 1e-3:
@@ -125,25 +127,25 @@ def _compare(torch, params, layer, batch_size):
         with jax.profiler.trace(FLAGS.profile):
             runs["invert_jax"]()
         FLAGS.profile = None  # the first case alone
-    ceilings = _medians(runs | _ceilings())
-    medians = {name: ceilings.pop(name) / FLAGS.num_steps for name in runs}
+    machine = medians(runs | ceilings())
+    steps = {name: machine.pop(name) / FLAGS.num_steps for name in runs}
     cost = _gradient.lower(problem, target, x).compile().cost_analysis() or {}
-    gflop = _operations(layer) * batch_size / 1e9
+    gflop = operations(layer) * batch_size / 1e9
     return {
         "layer": layer,
         "batch_size": batch_size,
-        "milliseconds": {name: 1e3 * value for name, value in {**medians, **ceilings}.items()},
-        "best_torch": _best(medians),
-        "ratio": medians["invert_jax"] / medians[_best(medians)],
+        "milliseconds": {name: 1e3 * value for name, value in {**steps, **machine}.items()},
+        "best_torch": _best(steps),
+        "ratio": steps["invert_jax"] / steps[_best(steps)],
         "gflop": gflop,
-        "gflop_per_second": gflop / medians["invert_jax"],
-        "matmul_gflop_per_second": 2 * _SIDE**3 / ceilings["matmul"] / 1e9,
+        "gflop_per_second": gflop / steps["invert_jax"],
+        "matmul_gflop_per_second": 2 * machine_sizes()[0] ** 3 / machine["matmul"] / 1e9,
         "megabytes": float(cost.get("bytes accessed", float("nan"))) / 1e6,
-        "copy_gigabytes_per_second": 2 * 4 * _COPIED / ceilings["copy"] / 1e9,
+        "copy_gigabytes_per_second": 2 * 4 * machine_sizes()[1] / machine["copy"] / 1e9,
     }
 
 
-def _medians(runs):
+def medians(runs):
     """Median seconds of each run, all taking turns."""
     times = {name: [] for name in runs}
     for _ in range(FLAGS.repeats):
@@ -160,13 +162,17 @@ def _best(times):
     return min((name for name in times if name.startswith("torch")), key=times.__getitem__)
 
 
-def _noisy(problem, image, count):
+def noisy(problem, image, count):
     """The variables of pixels' descent, `(image - center) / sigma`, of the image with noise, `[count, H, W, C]`."""
-    recipe, images = problem.recipe, image + 20 * jax.random.normal(jax.random.key(FLAGS.seed), (count, *image.shape))
+    recipe, images = (
+        problem.recipe,
+        image[None] + 20 * jax.random.normal(jax.random.key(FLAGS.seed), (count, *image.shape)),
+    )
     return jax.vmap(lambda image: recipe.parameterization.encode(image, problem.center, recipe.sigma))(images)
 
 
-def _blocking_descents(problem, target, chunks, num_steps):
+def blocking_descents(problem, target, chunks, num_steps):
+    """Makes so many steps of every chunk, and waits for them."""
     jax.block_until_ready([_descend(problem, target, x, num_steps) for x in chunks])
 
 
@@ -189,7 +195,6 @@ def _torch_steps(torch, problem, target, params, layer, x):
 
     device = "cuda" if torch.cuda.is_available() and jax.default_backend() == "gpu" else "cpu"
     if device == "cuda":
-        torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
         torch.backends.cudnn.benchmark = True
     compiled = device == "cuda" if FLAGS.compile is None else FLAGS.compile
     for name, layout in (("NCHW", torch.contiguous_format), ("channels_last", torch.channels_last)):
@@ -200,6 +205,10 @@ def _torch_steps(torch, problem, target, params, layer, x):
             yield f"torch.compile {name}", torch.compile(step), convert(x)
 
 
+def _use_tf32(torch, allowed):
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = allowed
+
+
 def _torch_descent(torch, step, x):
     on_gpu = x.is_cuda
     for _ in range(FLAGS.num_steps):
@@ -208,14 +217,20 @@ def _torch_descent(torch, step, x):
         torch.cuda.synchronize()
 
 
-def _ceilings():
+def machine_sizes():
+    """The side of the matrices multiplied and the length of the vector copied: several times a cache."""
+    return (2048, 1 << 24) if jax.default_backend() == "cpu" else (8192, 1 << 28)
+
+
+def ceilings():
     """What the machine reaches: a matrix product and a copy."""
     matmul, copy = jax.jit(lambda a: a @ a), jax.jit(lambda b: b + 1)
-    a, b = jnp.ones((_SIDE, _SIDE)), jnp.ones(_COPIED)
+    side, copied = machine_sizes()
+    a, b = jax.random.normal(jax.random.key(0), (side, side)), jnp.ones(copied)
     return {"matmul": lambda: jax.block_until_ready(matmul(a)), "copy": lambda: jax.block_until_ready(copy(b))}
 
 
-def _operations(layer):
+def operations(layer):
     """Operations of one gradient: convolutions forwards and backwards to their input."""
     side, channels, total = 227, 3, 0
     for row in architectures.CAFFENET.layers_up_to(layer):

@@ -3,7 +3,7 @@
 import jax
 import numpy as np
 import pytest
-from running import run
+from running import run, status
 
 import invert_jax as ij
 from benchmarks import against_torch
@@ -39,3 +39,22 @@ def test_naive_jax_has_the_same_representations(name):
     with jax.numpy_rank_promotion("allow"):
         expected = np.asarray(naive(image))
     assert np.linalg.norm(library(image) - expected) / np.linalg.norm(expected) < limit
+
+
+def test_device_checks_before_it_times(tmp_path):
+    arguments = ["--layers=conv1", "--batch_sizes=1", "--repeats=1", "--num_steps=1", "--parts=parity,repeat,speed"]
+    rows = run("benchmarks.device", tmp_path, *arguments)["rows"]
+    assert not [row for row in rows if "failed" in row]
+    by_part = {part: [row for row in rows if row["part"] == part] for part in ("parity", "repeat", "speed")}
+    assert all(row["relative"] < 2e-5 for row in by_part["parity"][:3])
+    assert all(max(row["features"], row["energies"]) < 1e-6 for row in by_part["parity"][3:])
+    assert all(row["run to run"] and row["restart alone"] for row in by_part["repeat"])
+    assert [row["name"] for row in by_part["speed"]] == ["conv1 x 1, float32", "conv1 x 1, bfloat16"]
+    assert all(0 < row["ms"] < 1e4 and row["tflops"] > 0 for row in by_part["speed"])
+    assert "| hog_c8_r255 |" in (tmp_path / "table.md").read_text()
+
+
+def test_device_begins_nothing_after_its_deadline(tmp_path, capsys):
+    assert status("benchmarks.device", tmp_path, "--deadline=0") == 0
+    assert "hog_c8_r255 and what follows is left out" in " ".join(capsys.readouterr().out.split())
+    assert not list(tmp_path.iterdir())
