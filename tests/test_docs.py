@@ -19,7 +19,9 @@ BLOCK = re.compile(r"(?:<!-- needs: (\w+) -->\n)?^```python\n(.*?)^```", re.MULT
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("page", "least"), [("your_own_network.md", 8), ("recipes.md", 3), ("index.md", 1)])
+@pytest.mark.parametrize(
+    ("page", "least"), [("your_own_network.md", 8), ("recipes.md", 3), ("invariance.md", 8), ("index.md", 1)]
+)
 def test_examples_run_and_show_what_they_say(page, least):
     namespace, num_compared = {}, 0
     with jax.numpy_rank_promotion("allow"):  # on which other people's models rely
