@@ -69,10 +69,7 @@ def main() -> None:
         command.write_results(workdir, {"representations": shallow})
     if not FLAGS.layers:
         return
-    try:
-        import torch
-    except ImportError:
-        raise ValueError("The benchmark compares with PyTorch: pip install 'invert_jax[benchmark]'.") from None
+    torch = import_torch()
     key, rows = jax.random.key(FLAGS.seed), []
     params = ij.random_alexnet_params(key) if FLAGS.weights is None else ij.load_params(FLAGS.weights)
     for layer in FLAGS.layers:
@@ -83,6 +80,15 @@ def main() -> None:
             rows.append(row)
             _write(workdir, rows, torch)
     command.say(f"results are in {workdir}")
+
+
+def import_torch():
+    """PyTorch; ValueError if it is not installed."""
+    try:
+        import torch
+    except ImportError:
+        raise ValueError("The benchmark compares with PyTorch: pip install 'invert_jax[benchmark]'.") from None
+    return torch
 
 
 def _compare_shallow(name):
@@ -164,10 +170,8 @@ def _best(times):
 
 def noisy(problem, image, count):
     """The variables of pixels' descent, `(image - center) / sigma`, of the image with noise, `[count, H, W, C]`."""
-    recipe, images = (
-        problem.recipe,
-        image[None] + 20 * jax.random.normal(jax.random.key(FLAGS.seed), (count, *image.shape)),
-    )
+    recipe, noise = problem.recipe, jax.random.normal(jax.random.key(FLAGS.seed), (count, *image.shape))
+    images = image[None] + 20 * noise
     return jax.vmap(lambda image: recipe.parameterization.encode(image, problem.center, recipe.sigma))(images)
 
 

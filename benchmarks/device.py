@@ -6,12 +6,14 @@ In this order, each row printed and saved as soon as it is known:
 
 - parity: HOG, HOGb and DSIFT against VLFeat's recorded features; features, and energies of the first five steps, of the
   accelerator against the CPU, at the default precision of products and at "highest";
-- repeat: whether two descents are equal bit by bit, and a restart whatever runs beside it. On a GPU both need the XLA
-  flag --xla_gpu_deterministic_ops=true: run it with and without;
+- repeat: whether two descents are equal bit by bit, and a restart whatever runs beside it. On a GPU that is sure only
+  with XLA_FLAGS=--xla_gpu_deterministic_ops=true: run it with and without;
 - speed: milliseconds of a gradient step, float32 (TF32 on a GPU) and bfloat16, against the restarts at a time, with the
   floating-point operations and the share of the measured matrix product;
 - sample: wall time of ij.sample by the default recipe, compilation apart;
-- torch: see benchmarks.against_torch, interleaved.
+- torch: a gradient step beside PyTorch's, in turns, as benchmarks.against_torch; needs the extra `benchmark`.
+
+CNN-A is the bundled network; in the part torch it has random weights at full width.
 
 Writes results.json and table.md, one table for each part, into --workdir after every row.
 """
@@ -38,7 +40,7 @@ PARTS = ("parity", "repeat", "speed", "sample", "torch")
 def define_flags() -> None:
     """Defines the flags of the benchmark."""
     layers = ("conv1", "norm2", "conv3", "relu5", "fc8")
-    flags.define("device", layers=layers, representations=(), weights="bundled", chunk_size=None, seed=0)
+    flags.define("device", layers=layers, chunk_size=None, seed=0)
     absl_flags.DEFINE_list("parts", list(PARTS), f"What to run, of {', '.join(PARTS)}.")
     absl_flags.DEFINE_list("batch_sizes", ["64", "256", "1024"], "Restarts at a time.")
     absl_flags.DEFINE_integer("num_steps", 5, "Descent steps timed together; times are for one.", lower_bound=1)
@@ -53,7 +55,10 @@ def main() -> int:
     """Runs the parts that the flags name; the exit status is 1 if a row failed."""
     workdir, start, rows = command.make_workdir(FLAGS.workdir), time.monotonic(), []
     runs = {"parity": _parity, "repeat": _repeat, "speed": _speed, "sample": _sample, "torch": _torch}
+    flags.chosen("layers", ij.networks.CAFFENET.layer_names)
     chosen = flags.chosen("parts", PARTS)
+    if "torch" in chosen:
+        against_torch.import_torch()  # before anything is measured
     for part, name, run in ((each, *row) for each in chosen for row in runs[each]()):
         if time.monotonic() - start > FLAGS.deadline:
             command.say(f"the deadline of {FLAGS.deadline} s has passed; {part} {name} and what follows is left out")
@@ -83,10 +88,6 @@ def _text(value):
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
-def _on_cpu():
-    return jax.default_device(jax.devices("cpu")[0])
-
-
 def _distance(found, expected):
     found, expected = np.asarray(found, np.float64), np.asarray(expected, np.float64)
     return float(np.linalg.norm(found - expected) / np.linalg.norm(expected))
@@ -113,13 +114,13 @@ def _against_cpu(layer, precision):
     recipe = ij.recipes.mahendran_vedaldi(stages=((4e-4, 5),))
     with jax.default_matmul_precision(precision):
         found = _features_and_energies(layer, recipe)
-    with _on_cpu():
+    with jax.default_device(jax.devices("cpu")[0]):
         expected = _features_and_energies(layer, recipe)
     return {"features": _distance(found[0], expected[0]), "energies": _distance(found[1], expected[1])}
 
 
 def _features_and_energies(layer, recipe):
-    phi, image = flags.representation(layer), ij.example_image("chelsea", size=227)
+    phi, image = ij.alexnet(layer=layer), ij.example_image("chelsea", size=227)
     features = np.asarray(phi(image))
     found = ij.invert(jax.random.key(0), phi, features, recipe, image_shape=image.shape)
     return features, np.asarray(found.energy.total)
@@ -131,7 +132,7 @@ def _repeat():
 
 
 def _equal_bits(layer):
-    phi, image = flags.representation(layer), ij.example_image("chelsea", size=227)
+    phi, image = ij.alexnet(layer=layer), ij.example_image("chelsea", size=227)
     recipe, target = ij.recipes.mahendran_vedaldi(stages=((4e-4, 20),)), phi(image)
     sample = functools.partial(ij.sample, jax.random.key(0), phi, target, recipe, image_shape=image.shape, chunk_size=8)
     first, again, alone = (sample(num_restarts=count).image for count in (8, 8, 3))
@@ -157,13 +158,12 @@ def _step_time(layer, batch_size, precision):
     run()
     compiled, medians = time.perf_counter() - start, against_torch.medians({"step": run} | against_torch.ceilings())
     seconds = medians["step"] / FLAGS.num_steps
-    tera = against_torch.operations(layer) * batch_size / seconds / 1e12
     side, copied = against_torch.machine_sizes()
     stats = jax.devices()[0].memory_stats() or {}
     return {
         "ms": 1e3 * seconds,
         "restart_steps_per_second": batch_size / seconds,
-        "tflops": tera,
+        "tflops": against_torch.operations(layer) * batch_size / seconds / 1e12,
         "matmul_tflops": 2 * side**3 / medians["matmul"] / 1e12,
         "copy_gigabytes_per_second": 8 * copied / medians["copy"] / 1e9,
         "compile_seconds": compiled,
@@ -174,14 +174,12 @@ def _step_time(layer, batch_size, precision):
 def _sample():
     for layer in FLAGS.layers:
         for chunk_size in (None, *[size for size in (128, 512) if size <= FLAGS.num_restarts]):
-            yield (
-                f"{layer}, chunks of {chunk_size or 'the default'}",
-                functools.partial(_sample_time, layer, chunk_size),
-            )
+            name = f"{layer}, chunks of {chunk_size or 'the default'}"
+            yield name, functools.partial(_sample_time, layer, chunk_size)
 
 
 def _sample_time(layer, chunk_size):
-    phi, image = flags.representation(layer), ij.example_image("chelsea", size=227)
+    phi, image = ij.alexnet(layer=layer), ij.example_image("chelsea", size=227)
     sample = functools.partial(
         ij.sample, jax.random.key(0), phi, phi(image), image_shape=image.shape, chunk_size=chunk_size, progress=False
     )
@@ -194,8 +192,7 @@ def _sample_time(layer, chunk_size):
 
 
 def _torch():
-    import torch
-
+    torch = against_torch.import_torch()
     params = ij.random_alexnet_params(jax.random.key(FLAGS.seed))
     for layer in FLAGS.layers:
         for batch_size in map(int, FLAGS.batch_sizes):
